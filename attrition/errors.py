@@ -1,0 +1,126 @@
+"""Everything that attrition raises on purpose.
+
+::
+
+    AttritionError
+    ├── UsageError               the call cannot be meant as it was written
+    ├── InputError               data or configuration that cannot be used
+    │   ├── ConfigError          a YAML file, a setting, a schema or a mapping
+    │   ├── ExtractError         a file that does not yield an employee table
+    │   ├── InsufficientData     too few rows, persons or classes for the task
+    │   ├── NotFound             a version, run, snapshot or alias that does not exist
+    │   ├── IntegrityError       bytes that differ from what their manifest promised
+    │   └── ParityError          a compiled scorer that differs from its pipeline
+    └── PlatformError            Ray, MLflow, Serve or storage did not do its part
+        ├── RayUnreachable
+        ├── TrackingUnreachable
+        ├── PortInUse
+        └── ServingError         the HTTP endpoint or the Serve application
+
+A failed gate is not an error: it is a :class:`attrition.evaluation.gates.Verdict`. Exit codes and HTTP statuses are
+mapped where the process meets the world (``attrition.cli``, ``attrition.serving``), never here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MAX_FAULT_LINES = 10
+"""Faults printed in one message; the rest is counted, so that a broken file of a million rows stays readable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong: where, what was found, what is allowed, what to do.
+
+    Never holds a person's values: counts, column names and configuration values only.
+    """
+
+    where: str
+    found: str
+    allowed: str = ""
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        parts = [f"{self.where}: {self.found}", self.allowed, self.remedy]
+        return "; ".join(part.rstrip(".;") for part in parts if part) + "."
+
+
+class AttritionError(Exception):
+    """Base of every error that attrition raises on purpose.
+
+    Parameters
+    ----------
+    faults
+        A sentence, one fault, or all faults found (reported together, at most `MAX_FAULT_LINES` of them).
+
+    Attributes
+    ----------
+    faults : tuple of Fault
+        Every fault, also those that the message only counts.
+    """
+
+    def __init__(self, faults: str | Fault | Iterable[Fault]) -> None:
+        if isinstance(faults, str):
+            self.faults: tuple[Fault, ...] = ()
+            message = faults
+        else:
+            self.faults = (faults,) if isinstance(faults, Fault) else tuple(faults)
+            lines = [str(fault) for fault in self.faults[:MAX_FAULT_LINES]]
+            if len(self.faults) > MAX_FAULT_LINES:
+                lines.append(f"... and {len(self.faults) - MAX_FAULT_LINES} more.")
+            message = "\n".join(lines)
+        super().__init__(message)
+
+
+class UsageError(AttritionError):
+    """The call cannot be meant as it was written."""
+
+
+class InputError(AttritionError):
+    """Data or configuration that cannot be used."""
+
+
+class ConfigError(InputError):
+    """A YAML file, a setting, a schema or a mapping that is not valid."""
+
+
+class ExtractError(InputError):
+    """A file that does not yield an employee table."""
+
+
+class InsufficientData(InputError):
+    """Too few rows, persons or classes for the task."""
+
+
+class NotFound(InputError):
+    """A version, run, snapshot or alias that does not exist."""
+
+
+class IntegrityError(InputError):
+    """Bytes that differ from what their manifest promised."""
+
+
+class ParityError(InputError):
+    """A compiled scorer that differs from the pipeline it was compiled from."""
+
+
+class PlatformError(AttritionError):
+    """Ray, MLflow, Serve or storage did not do its part."""
+
+
+class RayUnreachable(PlatformError):
+    """No Ray cluster answers at the address."""
+
+
+class TrackingUnreachable(PlatformError):
+    """No MLflow server answers at the address."""
+
+
+class PortInUse(PlatformError):
+    """Another process listens on the port."""
+
+
+class ServingError(PlatformError):
+    """The HTTP endpoint or the Serve application failed."""

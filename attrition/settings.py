@@ -1,0 +1,179 @@
+"""Where things live: addresses and folders, from the environment or the embedded defaults under ``./.attrition``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from attrition.errors import ConfigError, Fault
+
+MODEL_NAME = "employee-attrition-classifier"
+"""Name of the registered model in MLflow."""
+
+M = TypeVar("M", bound=BaseModel)
+
+_PACKAGE = Path(__file__).parent
+
+# environment variable -> field; the first one set wins
+_VARIABLES: tuple[tuple[str, str], ...] = (
+    ("ATTRITION_HOME", "home"),
+    ("ATTRITION_TABLES", "tables"),
+    ("ATTRITION_BUNDLES", "bundles"),
+    ("ATTRITION_KEY_FILE", "key_file"),
+    ("ATTRITION_EXPERIMENT", "experiment"),
+    ("ATTRITION_SERVE_HOST", "serve_host"),
+    ("ATTRITION_SERVE_PORT", "serve_port"),
+    ("MLFLOW_TRACKING_URI", "tracking_uri"),
+    ("ATTRITION_RAY_ADDRESS", "ray_address"),
+    ("RAY_ADDRESS", "ray_address"),
+)
+
+
+class Settings(BaseModel):
+    """Addresses and folders of one project; everything else is configured in YAML by the stage that reads it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Path(".attrition")
+    """Folder of the embedded stores. Relative paths are resolved against the working directory at load."""
+    tables: str = ""
+    """Folder or URI of the Delta tables; empty means ``home/tables``."""
+    bundles: str = ""
+    """Folder that serving replicas read verified model versions from; empty means ``home/bundles``."""
+    key_file: Path | None = None
+    """File of the pseudonym key, created on first use; None means ``home/keys/pseudonym.key``, outside the tables."""
+    tracking_uri: str = ""
+    """MLflow tracking and registry address; empty means SQLite in ``home/mlflow.db``."""
+    experiment: str = "attrition"
+    """MLflow experiment of searches and trainings."""
+    ray_address: str | None = None
+    """Ray cluster to use; None starts an embedded one."""
+    serve_host: str = "127.0.0.1"
+    """Host under which clients reach the endpoint."""
+    serve_port: int = 8000
+    """HTTP port of the endpoint."""
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Settings from `environ`, with `overrides` on top and every path made absolute.
+
+        Parameters
+        ----------
+        environ
+            Defaults to ``os.environ``. Empty variables count as unset.
+        **overrides
+            Field values that win over the environment; None counts as not given.
+
+        Raises
+        ------
+        ConfigError
+            A value does not have the field's type; names the variable.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for variable, field in _VARIABLES:
+            if environ.get(variable):
+                values.setdefault(field, environ[variable])
+        values.update({name: value for name, value in overrides.items() if value is not None})
+        try:
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            names = {field: variable for variable, field in reversed(_VARIABLES)}
+            raise ConfigError(
+                Fault(names.get(str(item["loc"][0]), str(item["loc"][0])), item["msg"]) for item in error.errors()
+            ) from error
+        home = settings.home.expanduser().absolute()
+        return settings.model_copy(
+            update={
+                "home": home,
+                "tables": settings.tables or str(home / "tables"),
+                "bundles": settings.bundles or str(home / "bundles"),
+                "key_file": (settings.key_file or home / "keys" / "pseudonym.key").absolute(),
+                "tracking_uri": settings.tracking_uri or f"sqlite:///{home / 'mlflow.db'}",
+            }
+        )
+
+    @property
+    def artifact_location(self) -> str | None:
+        """Folder URI of the artifacts of an embedded MLflow; None when a tracking server decides."""
+        if self.tracking_uri.startswith("sqlite:"):
+            return (self.home / "mlartifacts").as_uri()
+        return None
+
+    @property
+    def serve_url(self) -> str:
+        """Base URL of the endpoint."""
+        return f"http://{self.serve_host}:{self.serve_port}"
+
+
+def config_file(folder: str, name: str | Path) -> Path:
+    """Path of a configuration file given by path (``my/plan.yaml``) or by the name of a shipped one (``smoke``).
+
+    Parameters
+    ----------
+    folder
+        ``tune_configs`` or ``serve_configs``.
+    name
+        A path is taken as it is; a bare name is looked up in `folder` of the working directory, then of the package.
+
+    Raises
+    ------
+    ConfigError
+        Nothing is found; lists the shipped names.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    # an editable install keeps the folders beside the package, a wheel inside it
+    candidates = [Path(folder), _PACKAGE / "configs" / folder, _PACKAGE.parent / folder]
+    if Path(name).name == str(name):
+        for directory in candidates:
+            path = directory / f"{name}.yaml"
+            if path.is_file():
+                return path
+    shipped = sorted({path.stem for directory in candidates for path in directory.glob("*.yaml")})
+    raise ConfigError(
+        Fault(str(name), "no such file", f"shipped in {folder}: {', '.join(shipped)}", "give a path or one of these names")
+    )
+
+
+def load_yaml(path: Path, model: type[M]) -> M:
+    """Read a YAML file into the frozen model that its stage owns.
+
+    Raises
+    ------
+    ConfigError
+        The file is not YAML, holds an unknown key or a value out of range; every fault is named with its key path.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(Fault(str(path), f"cannot be read ({error.strerror})")) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or "not UTF-8 text"
+        raise ConfigError(Fault(where, f"not valid YAML ({problem})")) from error
+    if not isinstance(document, dict):
+        raise ConfigError(Fault(str(path), f"holds {type(document).__name__}", "a mapping of keys to values is expected"))
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(config_faults(str(path), error, model)) from error
+
+
+def config_faults(where: str, error: ValidationError, model: type[BaseModel]) -> list[Fault]:
+    """Every fault of a pydantic validation as a readable :class:`~attrition.errors.Fault`."""
+    faults = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "(top level)"
+        if item["type"] == "extra_forbidden":
+            siblings = ", ".join(model.model_fields) if len(item["loc"]) == 1 else ""
+            faults.append(Fault(where, f"unknown key {key}", f"allowed: {siblings}" if siblings else "", "check its spelling"))
+        else:
+            faults.append(Fault(where, f"{key}: {item['msg'].removeprefix('Value error, ')}"))
+    return faults
