@@ -23,8 +23,11 @@ mapped where the process meets the world (``attrition.cli``, ``attrition.serving
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_FAULT_LINES = 10
 """Faults printed in one message; the rest is counted, so that a broken file of a million rows stays readable."""
@@ -44,7 +47,8 @@ class Fault:
 
     def __str__(self) -> str:
         parts = [f"{self.where}: {self.found}", self.allowed, self.remedy]
-        return "; ".join(part.rstrip(".;") for part in parts if part) + "."
+        sentence = "; ".join(part.rstrip(".;") for part in parts if part)
+        return sentence if sentence.endswith("?") else f"{sentence}."
 
 
 class AttritionError(Exception):
@@ -72,6 +76,10 @@ class AttritionError(Exception):
                 lines.append(f"... and {len(self.faults) - MAX_FAULT_LINES} more.")
             message = "\n".join(lines)
         super().__init__(message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the faults when the error crosses from a Ray worker to the driver."""
+        return type(self), (self.faults or str(self),)
 
 
 class UsageError(AttritionError):

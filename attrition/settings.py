@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from attrition.errors import ConfigError, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MODEL_NAME = "employee-attrition-classifier"
 """Name of the registered model in MLflow."""
@@ -137,7 +139,9 @@ def config_file(folder: str, name: str | Path) -> Path:
                 return path
     shipped = sorted({path.stem for directory in candidates for path in directory.glob("*.yaml")})
     raise ConfigError(
-        Fault(str(name), "no such file", f"shipped in {folder}: {', '.join(shipped)}", "give a path or one of these names")
+        Fault(
+            str(name), "no such file", f"shipped in {folder}: {', '.join(shipped)}", "give a path or one of these names"
+        )
     )
 
 
@@ -159,7 +163,9 @@ def load_yaml(path: Path, model: type[M]) -> M:
         problem = getattr(error, "problem", None) or "not UTF-8 text"
         raise ConfigError(Fault(where, f"not valid YAML ({problem})")) from error
     if not isinstance(document, dict):
-        raise ConfigError(Fault(str(path), f"holds {type(document).__name__}", "a mapping of keys to values is expected"))
+        raise ConfigError(
+            Fault(str(path), f"holds {type(document).__name__}", "a mapping of keys to values is expected")
+        )
     try:
         return model.model_validate(document)
     except ValidationError as error:
@@ -173,7 +179,9 @@ def config_faults(where: str, error: ValidationError, model: type[BaseModel]) ->
         key = ".".join(str(part) for part in item["loc"]) or "(top level)"
         if item["type"] == "extra_forbidden":
             siblings = ", ".join(model.model_fields) if len(item["loc"]) == 1 else ""
-            faults.append(Fault(where, f"unknown key {key}", f"allowed: {siblings}" if siblings else "", "check its spelling"))
+            faults.append(
+                Fault(where, f"unknown key {key}", f"allowed: {siblings}" if siblings else "", "check its spelling")
+            )
         else:
             faults.append(Fault(where, f"{key}: {item['msg'].removeprefix('Value error, ')}"))
     return faults

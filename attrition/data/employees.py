@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from attrition.data.schema import FeatureSchema
 
+REPEAT_MARK = "-"
+"""Between a surrogate id and the number of its repetition: ``…9f``, ``…9f-2``, ``…9f-3`` are rows of equal content."""
+
 
 @dataclass(frozen=True, slots=True)
 class EmployeeTable:
@@ -24,7 +27,7 @@ class EmployeeTable:
     Attributes
     ----------
     frame : DataFrame
-        ``employee_id`` (str, a pseudonym or a surrogate), ``snapshot_date`` (datetime64, or NaT when the extract has
+        ``employee_id`` (str, a pseudonym or a surrogate), ``snapshot_date`` (datetime64[us], NaT when the extract has
         none), the features in schema order (float64, missing is NaN), ``attrition`` (int8, 1 = left within the
         horizon; absent when outcomes are unknown), then the sensitive attributes (str). RangeIndex.
     schema : FeatureSchema
@@ -42,6 +45,38 @@ class EmployeeTable:
     sensitive: tuple[str, ...] = ()
     surrogate_ids: bool = False
     source: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        frame: pd.DataFrame,
+        schema: FeatureSchema,
+        *,
+        sensitive: tuple[str, ...] = (),
+        surrogate_ids: bool = False,
+        source: str = "",
+    ) -> EmployeeTable:
+        """Table with the columns of `frame` in table order and in the types of :attr:`frame`.
+
+        Equal content thus has equal types wherever it came from, and so an equal :meth:`content_hash`.
+
+        Raises
+        ------
+        KeyError
+            A feature or a sensitive attribute is not in `frame`.
+        """
+        columns: dict[str, pd.Series] = {
+            EMPLOYEE_ID: frame[EMPLOYEE_ID].astype("str"),
+            SNAPSHOT_DATE: frame[SNAPSHOT_DATE].astype("datetime64[us]"),
+        }
+        for name in schema.names:
+            columns[name] = frame[name].astype(np.float64) + 0.0  # no negative zero: it would hash differently
+        if TARGET in frame:
+            columns[TARGET] = frame[TARGET].astype(np.int8)
+        for name in sensitive:
+            columns[name] = frame[name].astype("str")
+        table = pd.DataFrame(columns).reset_index(drop=True)
+        return cls(table, schema, sensitive, surrogate_ids, source)
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -70,8 +105,25 @@ class EmployeeTable:
 
     @property
     def persons(self) -> NDArray[np.object_]:
-        """Identity of each row's person, shape (n_rows,); splits keep a person on one side."""
-        return self.frame[EMPLOYEE_ID].to_numpy(object)
+        """Identity of each row's person, shape (n_rows,); splits keep a person on one side.
+
+        With surrogate ids, rows of the same content count as one person: copies must not be torn apart.
+        """
+        ids = self.frame[EMPLOYEE_ID]
+        if self.surrogate_ids:
+            ids = ids.str.partition(REPEAT_MARK)[0]
+        return ids.to_numpy(object)
+
+    @property
+    def repeated(self) -> NDArray[np.bool_]:
+        """Mask, shape (n_rows,): rows whose whole content in the extract occurred before.
+
+        With real ids, a row repeats another one when person, date and all values agree: two persons with the same
+        features are two persons. With surrogate ids there is only the content to go by.
+        """
+        if self.surrogate_ids:
+            return self.frame[EMPLOYEE_ID].str.contains(REPEAT_MARK, regex=False).to_numpy(bool)
+        return self.frame.duplicated().to_numpy(bool)
 
     @property
     def dates(self) -> pd.Series:
@@ -91,6 +143,5 @@ class EmployeeTable:
         """SHA-256 (hex) of column names, kinds and values; equal for equal content, independent of row order."""
         digest = hashlib.sha256(repr([(name, str(self.frame[name].dtype)) for name in self.frame]).encode())
         rows = pd.util.hash_pandas_object(self.frame, index=False).to_numpy(np.uint64)
-        rows.sort()
-        digest.update(rows.tobytes())
+        digest.update(np.sort(rows).tobytes())
         return digest.hexdigest()

@@ -33,7 +33,7 @@ class Feature(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
     """Column name, JSON key of the HTTP API and label value of metrics."""
     kind: Kind
-    """``continuous``; ``integer`` (whole numbers with an order); ``binary`` (0 or 1); ``category`` (codes, no order)."""
+    """``continuous``; ``integer`` (whole numbers, ordered); ``binary`` (0 or 1); ``category`` (codes, no order)."""
     unit: str = ""
     """Unit for readers; values are not converted by it."""
     minimum: float | None = None

@@ -1,0 +1,75 @@
+"""Where the commands print: data to stdout, talk to stderr; and the Workspace that the shared options describe."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console, RenderableType
+
+    from attrition.workspace import Workspace
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+def open_workspace(ctx: typer.Context) -> Workspace:
+    """The Workspace of the shared options; libraries' chatter is kept out of the command's output."""
+    from attrition.workspace import Workspace
+
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    for name in ("alembic", "mlflow", "ray", "optuna"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    return Workspace(**(ctx.find_root().obj or {}))
+
+
+def talk() -> Console:
+    """Console on stderr: progress and remarks."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def emit(document: Any, view: RenderableType | None = None, *, as_json: bool = False) -> None:
+    """Print a result on stdout: its rich view, or `document` as JSON."""
+    if as_json:
+        typer.echo(json.dumps(document, indent=2, default=str))
+    elif view is not None:
+        from rich.console import Console
+
+        # piped output is not squeezed into 80 columns
+        console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
+        console.print(view)
+
+
+def say(message: str) -> None:
+    """One remark on stderr."""
+    talk().print(message)
+
+
+def say_error(message: str) -> None:
+    """One error message on stderr, its lines below each other."""
+    from rich.text import Text
+
+    talk().print(Text.assemble(("Error: ", "bold red"), message), soft_wrap=True)
+
+
+@contextmanager
+def busy(message: str) -> Iterator[None]:
+    """A spinner on stderr while the block runs; one plain line when stderr is not a terminal."""
+    console = talk()
+    if not console.is_terminal:
+        console.print(f"{message} ...")
+        yield
+        return
+    with console.status(message):
+        yield

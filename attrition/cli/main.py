@@ -1,0 +1,93 @@
+"""The ``attrition`` command: options shared by all commands, the groups, and how errors become exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from attrition import __version__
+from attrition.cli import data, models, quickstart, serve, training
+from attrition.cli.console import say_error
+from attrition.errors import AttritionError, PlatformError, UsageError
+
+EXIT_USAGE, EXIT_INPUT, EXIT_PLATFORM, EXIT_INTERRUPTED = 2, 4, 5, 130
+
+
+class ErrorMappingGroup(TyperGroup):
+    """A group that turns attrition's errors into one readable message and their exit code, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; errors that are bugs keep their traceback."""
+        try:
+            return super().invoke(ctx)
+        except AttritionError as error:
+            say_error(str(error))
+            if isinstance(error, PlatformError):
+                code = EXIT_PLATFORM
+            else:
+                code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_INPUT
+            raise typer.Exit(code) from None
+        except KeyboardInterrupt:
+            say_error("Interrupted.")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=ErrorMappingGroup,
+    name="attrition",
+    help="Predict which employees are likely to leave, and run that model responsibly on Ray.",
+    epilog="Exit codes: 0 done, 2 usage, 3 gate held, 4 bad data or configuration, 5 platform (Ray, MLflow, Serve).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _version(*, value: bool) -> None:
+    if value:
+        typer.echo(f"attrition {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    home: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the embedded stores.", envvar="ATTRITION_HOME", show_default=".attrition"),
+    ] = None,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="MLflow server.", envvar="MLFLOW_TRACKING_URI", show_default="SQLite under the home"),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster to join.", envvar=["ATTRITION_RAY_ADDRESS", "RAY_ADDRESS"], show_default="an embedded one"
+        ),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Predict which employees are likely to leave, and run that model responsibly on Ray."""
+    del version
+    ctx.obj = {"home": home, "tracking_uri": tracking_uri, "ray_address": ray_address}
+
+
+app.command()(quickstart.quickstart)
+app.command()(training.tune)
+app.command()(training.train)
+app.command()(training.validate)
+app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")
+app.add_typer(serve.app, name="serve")
+
+
+def main() -> None:
+    """Entry point of the ``attrition`` script."""
+    app()

@@ -1,0 +1,83 @@
+"""``attrition models``: the registered versions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from attrition.cli.console import JsonFlag, emit, open_workspace
+
+app = typer.Typer(help="Register, list, show, compare and verify model versions.", no_args_is_help=True)
+
+RefArgument = Annotated[str, typer.Argument(metavar="VERSION", help="1.0.0, an alias such as champion, or a run id.")]
+
+
+@app.command()
+def register(
+    ctx: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id of a tune or train command.")],
+    waive: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Register although a gate holds it; the reason is recorded.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Register a judged run as the next semantic version; refused when a gate holds it.
+
+    Example: attrition models register 5b0e...
+    """
+    from attrition.cli.views import version_view
+
+    version = open_workspace(ctx).models.register(run, waive=waive)
+    emit(version.to_dict(), version_view(version), as_json=as_json)
+
+
+@app.command("list")
+def list_(ctx: typer.Context, as_json: JsonFlag = False) -> None:
+    """List the registered versions, newest first.
+
+    Example: attrition models list
+    """
+    from attrition.cli.views import versions_view
+
+    versions = open_workspace(ctx).models.list()
+    emit([version.to_dict() for version in versions], versions_view(versions), as_json=as_json)
+
+
+@app.command()
+def show(ctx: typer.Context, version: RefArgument, as_json: JsonFlag = False) -> None:
+    """Show a version: what it is, what it was trained on, what the gates said.
+
+    Example: attrition models show champion
+    """
+    from attrition.cli.views import version_view
+
+    found = open_workspace(ctx).models.show(version)
+    emit(found.to_dict(), version_view(found), as_json=as_json)
+
+
+@app.command()
+def compare(
+    ctx: typer.Context,
+    first: RefArgument,
+    second: RefArgument,
+    as_json: JsonFlag = False,
+) -> None:
+    """Put two versions side by side: metrics with intervals, parameters, features, data.
+
+    Example: attrition models compare 1.0.0 1.1.0
+    """
+    from attrition.cli.views import comparison_view
+
+    comparison = open_workspace(ctx).models.compare(first, second)
+    emit(comparison.to_dict(), comparison_view(comparison), as_json=as_json)
+
+
+@app.command()
+def verify(ctx: typer.Context, version: RefArgument, as_json: JsonFlag = False) -> None:
+    """Check every file of a version against its manifest; exits 4 when one byte differs.
+
+    Example: attrition models verify 1.0.0
+    """
+    result = open_workspace(ctx).models.verify(version)
+    emit(result.to_dict(), str(result), as_json=as_json)

@@ -1,0 +1,56 @@
+"""``attrition serve``: the HTTP endpoint on Ray Serve."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from attrition.cli.console import JsonFlag, busy, emit, open_workspace, say
+
+EXIT_PLATFORM = 5
+
+app = typer.Typer(help="Serve a registered version over HTTP.", no_args_is_help=True)
+
+
+@app.command()
+def up(
+    ctx: typer.Context,
+    version: Annotated[str, typer.Argument(metavar="[VERSION]", help="Version or alias.")] = "champion",
+    config: Annotated[str, typer.Option(help="Serve configuration: a YAML file or a shipped name.")] = "local",
+    as_json: JsonFlag = False,
+) -> None:
+    """Serve a version and return once it answers; without a Ray address a local Ray is started in the background.
+
+    Example: attrition serve up champion
+    """
+    from attrition.cli.views import status_view
+
+    with busy("Verifying the version and starting Ray Serve"):
+        status = open_workspace(ctx).serving.up(version, config=config)
+    emit(status.to_dict(), status_view(status), as_json=as_json)
+
+
+@app.command()
+def status(ctx: typer.Context, as_json: JsonFlag = False) -> None:
+    """Show what is served and where; exits 5 when nothing answers.
+
+    Example: attrition serve status
+    """
+    from attrition.cli.views import status_view
+
+    found = open_workspace(ctx).serving.status()
+    emit(found.to_dict(), status_view(found), as_json=as_json)
+    if not found.running:
+        raise typer.Exit(EXIT_PLATFORM)
+
+
+@app.command()
+def down(ctx: typer.Context) -> None:
+    """Stop serving, and the local Ray that `serve up` started.
+
+    Example: attrition serve down
+    """
+    with busy("Stopping"):
+        served = open_workspace(ctx).serving.down()
+    say("Stopped." if served else "Nothing was served.")

@@ -1,0 +1,242 @@
+"""How results look in a terminal: one function per result, from the SDK's objects to rich renderables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from rich.console import RenderableType
+
+    from attrition.data.dataset import Dataset
+    from attrition.data.findings import QualityReport
+    from attrition.data.tables import SnapshotRef
+    from attrition.evaluation.gates import Verdict
+    from attrition.evaluation.reports import Evaluation
+    from attrition.registry.admission import JudgedRun
+    from attrition.registry.models import Comparison, ModelVersion
+    from attrition.serving.control import ServeStatus
+
+_COLOURS = {
+    "PASS": "green",
+    "FAIL": "bold red",
+    "INCONCLUSIVE": "yellow",
+    "NOT_APPLICABLE": "dim",
+    "ERROR": "bold red",
+    "WARNING": "yellow",
+    "INFO": "dim",
+}
+
+
+def stacked(*views: RenderableType) -> Group:
+    """Views below each other."""
+    return Group(*views)
+
+
+def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def _coloured(word: str) -> Text:
+    return Text(word.replace("_", " "), style=_COLOURS.get(word, ""))
+
+
+def _pairs(title: str, pairs: dict[str, Any]) -> Table:
+    table = _table(title, "", "")
+    table.show_header = False
+    for name, value in pairs.items():
+        table.add_row(Text(name, style="dim"), str(value))
+    return table
+
+
+def quality_view(report: QualityReport) -> RenderableType:
+    """Findings, the grave ones first."""
+    rows = f"{report.n_rows:,} rows" + (f", {report.n_positive:,} leavers" if report.n_positive is not None else "")
+    if not report.findings:
+        return Text(f"Data quality: nothing found in {rows}.")
+    table = _table(f"Data quality: {rows}", "severity", "code", "column", "finding")
+    for finding in sorted(report.findings, key=lambda found: ["ERROR", "WARNING", "INFO"].index(found.severity.name)):
+        table.add_row(_coloured(finding.severity.name), finding.code, finding.column or "", finding.message)
+    return table
+
+
+def dataset_view(dataset: Dataset) -> RenderableType:
+    """A stored snapshot and its findings."""
+    snapshot = dataset.snapshot
+    features = ", ".join(dataset.table.schema.names)
+    return Group(
+        _pairs(
+            "Snapshot",
+            {
+                "version": snapshot.version,
+                "content": f"sha256 {snapshot.content_hash}",
+                "rows": f"{snapshot.n_rows:,}",
+                "features": features,
+                "sensitive": ", ".join(dataset.table.sensitive) or "none",
+                "from": snapshot.source,
+            },
+        ),
+        quality_view(dataset.quality),
+    )
+
+
+def snapshots_view(snapshots: Sequence[SnapshotRef]) -> RenderableType:
+    """Stored snapshots."""
+    if not snapshots:
+        return Text("No snapshot is stored yet. Store one: attrition data import FILE")
+    table = _table("Snapshots", "version", "rows", "from", "to", "source", "content", right=("version", "rows"))
+    for ref in snapshots:
+        table.add_row(
+            str(ref.version),
+            f"{ref.n_rows:,}",
+            str(ref.first_date or "-"),
+            str(ref.last_date or "-"),
+            ref.source,
+            ref.content_hash[:12],
+        )
+    return table
+
+
+def evaluation_view(evaluation: Evaluation) -> RenderableType:
+    """Metrics on the holdout with their intervals."""
+    leavers = f"{evaluation.n_positive:,} leavers"
+    title = f"Holdout: {evaluation.n:,} rows, {leavers}, decision threshold {evaluation.threshold:.3f}"
+    table = _table(title, "metric", "value", "95 % interval", right=("value",))
+    for name, estimate in evaluation.metrics.items():
+        table.add_row(
+            name.replace("_", " "), _number(estimate.value), f"{_number(estimate.low)} to {_number(estimate.high)}"
+        )
+    return table
+
+
+def verdict_view(verdict: Verdict) -> RenderableType:
+    """Gate by gate, then the whole."""
+    table = _table("Gates", "gate", "outcome", "why")
+    for result in verdict.results:
+        table.add_row(result.gate, _coloured(result.outcome.name), result.message)
+    whole = f"The gates {'admit' if verdict.admits else 'hold'} this candidate."
+    return Group(table, Text(whole, style="green" if verdict.admits else "bold red"))
+
+
+def run_view(run: JudgedRun, version: ModelVersion | None = None) -> RenderableType:
+    """What was searched, what won, where it is logged."""
+    candidate = run.candidate
+    pairs = {
+        "run": run.run_id,
+        "family": candidate.family.replace("_", " "),
+        "parameters": ", ".join(f"{name}={_short(value)}" for name, value in candidate.parameters.items()),
+        "calibration": candidate.calibration,
+        "decision threshold": f"{candidate.threshold:.3f}",
+        "rows": f"{run.n_train:,} to train, {run.n_holdout:,} held out",
+        "took": f"{run.seconds:.0f} s",
+    }
+    if run.search is not None:
+        search = run.search
+        pairs["search"] = f"{len(search.trials)} trials, {search.n_pruned} stopped early, {search.seconds:.0f} s"
+    if version is not None:
+        pairs["registered"] = f"{version.version} ({', '.join(version.aliases) or 'no alias'})"
+    return _pairs("Candidate", pairs)
+
+
+def run_document(run: JudgedRun, version: ModelVersion | None = None) -> dict[str, Any]:
+    """A judged run, JSON-ready."""
+    return {
+        "run_id": run.run_id,
+        "family": run.candidate.family,
+        "parameters": dict(run.candidate.parameters),
+        "threshold": run.candidate.threshold,
+        "seconds": round(run.seconds, 1),
+        "n_trials": len(run.search.trials) if run.search else 0,
+        "evaluation": run.evaluation.to_dict(),
+        "verdict": run.verdict.to_dict(),
+        "version": version.to_dict() if version else None,
+    }
+
+
+def versions_view(versions: Sequence[ModelVersion]) -> RenderableType:
+    """Registered versions."""
+    if not versions:
+        return Text("No version is registered yet. Make one: attrition tune --register")
+    table = _table("Model versions", "version", "aliases", "family", "AUC", "accuracy", "gates", "data", "created")
+    for version in versions:
+        table.add_row(
+            version.version,
+            ", ".join(version.aliases),
+            version.family.replace("_", " "),
+            _number(version.metrics.get("auc")),
+            _number(version.metrics.get("accuracy")),
+            _coloured(str(version.verdict)),
+            _data(version),
+            version.created_at,
+        )
+    return table
+
+
+def version_view(version: ModelVersion) -> RenderableType:
+    """One registered version."""
+    return _pairs(
+        f"Version {version.version}",
+        {
+            "aliases": ", ".join(version.aliases) or "none",
+            "family": version.family.replace("_", " "),
+            "AUC": _number(version.metrics.get("auc")),
+            "accuracy": _number(version.metrics.get("accuracy")),
+            "gates": version.verdict,
+            "data": _data(version),
+            "code": version.lineage.code_version,
+            "run": version.run_id,
+            "manifest": f"sha256 {version.manifest_sha256}",
+            "created": version.created_at,
+        },
+    )
+
+
+def comparison_view(comparison: Comparison) -> RenderableType:
+    """Two versions side by side."""
+    return Text(str(comparison))
+
+
+def status_view(status: ServeStatus) -> RenderableType:
+    """What is served and where."""
+    if not status.running:
+        return Text(f"Nothing is served at {status.url}. Start it: attrition serve up")
+    return _pairs(
+        "Serving",
+        {
+            "endpoint": f"{status.url}/v1/predict",
+            "documentation": status.docs_url,
+            "Ray dashboard": status.dashboard_url or "off",
+            "versions": ", ".join(f"{v.name}: {v.version} ({v.weight:.0%})" for v in status.variants),
+            "replicas": status.replicas,
+        },
+    )
+
+
+def predictions_view(frame: pd.DataFrame) -> RenderableType:
+    """Scored records."""
+    table = _table("Scored over HTTP", *(name.replace("_", " ") for name in frame.columns))
+    for row in frame.itertuples(index=False):
+        table.add_row(*(_number(value) if isinstance(value, float) else str(value) for value in row))
+    return table
+
+
+def _data(version: ModelVersion) -> str:
+    snapshot = version.lineage.snapshot
+    return "unknown" if snapshot is None else f"snapshot {snapshot.version}, sha256 {snapshot.content_hash[:12]}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,210 @@
+"""Score a DataFrame over HTTP and get a DataFrame back."""
+
+from __future__ import annotations
+
+import random
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Self
+
+from attrition.data.schema import EMPLOYEE_ID
+from attrition.errors import Fault, ServingError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    import httpx
+    import pandas as pd
+
+COLUMNS = ("prediction_id", "probability", "decision", "model_version", "variant")
+"""Columns of a scored frame."""
+
+MAX_ATTEMPTS = 6
+"""Tries of one request: about six seconds of waiting in all, longer than a replica's restart behind HAProxy."""
+
+_FIRST_WAIT_SECONDS = 0.2
+_LONGEST_WAIT_SECONDS = 5.0
+_BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+
+
+class Client:
+    """Client of one scoring endpoint; holds connections, so close it or use it in a ``with`` block.
+
+    Not for use by several threads at once.
+
+    Parameters
+    ----------
+    url
+        Base address of the endpoint, such as ``http://127.0.0.1:8000``.
+    timeout_seconds
+        Limit of one request.
+    transport
+        How requests are sent; None is the network. For tests.
+    sleep
+        How waiting is done between tries. For tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        import httpx
+
+        self.url = url.rstrip("/")
+        self._sleep = sleep
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def ready(self) -> bool:
+        """Whether a verified version is loaded; False also when nobody answers."""
+        import httpx
+
+        try:
+            return self._http.get("/readiness").is_success
+        except httpx.TransportError:
+            return False
+
+    def versions(self) -> dict[str, Any]:
+        """Served versions with their traffic, thresholds and features; the schema and limits of a request.
+
+        Raises
+        ------
+        ServingError
+            The endpoint does not answer or has no version.
+        """
+        document: dict[str, Any] = self._request("GET", "/v1/versions").json()
+        return document
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Score the rows of a frame.
+
+        Parameters
+        ----------
+        frame : DataFrame of shape (n_rows, n_columns)
+            Columns named like the served features, NaN where a value is missing; ``employee_id`` keeps a person with
+            the same version. Other columns stay here: neither outcomes nor sensitive attributes are sent.
+
+        Returns
+        -------
+        DataFrame of shape (n_rows, 5), index of `frame`
+            ``prediction_id`` (str), ``probability`` (float64, of leaving within the horizon), ``decision`` (bool, the
+            version expects the person to leave), ``model_version`` (str), ``variant`` (str).
+
+        Raises
+        ------
+        UsageError
+            No column is a feature, or a value is infinite.
+        ServingError
+            The endpoint refuses the rows (every bad field is named by row and column) or does not answer.
+        """
+        import pandas as pd
+
+        served = self.versions()
+        features = [feature["name"] for feature in served["schema"]["features"]]
+        columns = [name for name in (EMPLOYEE_ID, *features) if name in frame]
+        if not set(columns) & set(features):
+            raise UsageError(
+                Fault("frame", "no column is a feature of the served versions", f"features: {', '.join(features)}")
+            )
+        if not len(frame):
+            return _scored([], frame.index)
+        size = int(served["limits"]["max_records"])
+        answers: list[dict[str, Any]] = []
+        for first in range(0, len(frame), size):
+            records = list(_records(frame[columns].iloc[first : first + size]))
+            response = self._request("POST", "/v1/predict", {"records": records}, first_row=first)
+            answers.extend(response.json()["predictions"])
+        return _scored(answers, pd.Index(frame.index))
+
+    def _request(
+        self, method: str, path: str, document: dict[str, Any] | None = None, *, first_row: int = 0
+    ) -> httpx.Response:
+        """One request, repeated while the endpoint is busy or a connection breaks: scoring changes nothing."""
+        import httpx
+
+        wait = _FIRST_WAIT_SECONDS
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            asked = 0.0
+            try:
+                response = self._http.request(method, path, json=document)
+                if response.is_success:
+                    return response
+                if response.status_code not in _BUSY or attempt == MAX_ATTEMPTS:
+                    raise _refusal(response, self.url, first_row)
+                asked = _retry_after(response)
+            except httpx.TransportError as error:
+                if attempt == MAX_ATTEMPTS:
+                    found = "no answer" if isinstance(error, httpx.TimeoutException) else "no connection"
+                    raise ServingError(
+                        Fault(self.url, f"{found} in {attempt} tries", remedy="check it with `attrition serve status`")
+                    ) from error
+            # jitter: clients that failed together must not come back together
+            self._sleep(max(asked, wait * random.uniform(0.5, 1.0)))  # noqa: S311 - not a secret
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+        raise AssertionError("unreachable")
+
+
+def _records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Rows as JSON-ready objects, without the missing values."""
+    import numpy as np
+
+    infinite = [str(name) for name in frame if frame[name].dtype.kind == "f" and np.isinf(frame[name]).any()]
+    if infinite:
+        raise UsageError(Fault("frame", f"infinite values in {', '.join(infinite)}", "numbers or NaN are allowed"))
+    present = frame.notna().to_numpy()
+    names = list(frame.columns)
+    for row, known in zip(frame.astype(object).to_numpy(), present, strict=True):
+        yield {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value, is_known in zip(names, row, known, strict=True)
+            if is_known
+        }
+
+
+def _scored(answers: list[dict[str, Any]], index: pd.Index) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame([[answer[name] for name in COLUMNS] for answer in answers], columns=list(COLUMNS), index=index)
+    return frame.astype({"probability": "float64", "decision": "bool"})
+
+
+def _retry_after(response: httpx.Response) -> float:
+    value = response.headers.get("retry-after", "")
+    return min(float(value), _LONGEST_WAIT_SECONDS) if value.isdigit() else 0.0
+
+
+def _refusal(response: httpx.Response, url: str, first_row: int) -> ServingError:
+    """The endpoint's problem document as an error of this side."""
+    if not response.headers.get("content-type", "").startswith("application/problem+json"):
+        return ServingError(Fault(url, f"answered {response.status_code}", remedy=response.text.strip()[:200]))
+    problem = response.json()
+    errors = problem.get("errors", [])
+    if not errors:
+        return ServingError(Fault(url, f"{problem['title']} ({problem['status']})", remedy=problem["detail"]))
+    faults = [Fault(_place(error["pointer"], first_row), error["detail"]) for error in errors]
+    more = problem["n_errors"] - len(errors)
+    return ServingError([*faults, Fault(url, f"{more} more bad fields")] if more else faults)
+
+
+def _place(pointer: str, first_row: int) -> str:
+    """Row and column of a frame for a pointer such as ``/records/3/age``."""
+    parts = pointer.split("/")
+    if len(parts) == 4 and parts[1] == "records":
+        return f"row {first_row + int(parts[2])}, column {parts[3]}"
+    return f"row {first_row + int(parts[2])}" if len(parts) == 3 and parts[2].isdigit() else pointer or "request"

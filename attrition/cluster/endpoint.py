@@ -1,0 +1,146 @@
+"""Bring the HTTP endpoint up, ask about it, take it down: on whichever Ray there is.
+
+The Ray is, in this order: the one that this process is connected to, the cluster at ``settings.ray_address``, the local
+head in the background. :func:`up` starts the last when there is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrition.cluster.environment import LOOPBACK, is_taken
+from attrition.cluster.local_head import find_local_head, start_local_head, stop_local_head
+from attrition.cluster.session import active_session, connect
+from attrition.errors import ConfigError, Fault, PortInUse, RayUnreachable, ServingError
+from attrition.serving.config import APPLICATION, ServeConfig
+from attrition.serving.control import ServeControl, ServeStatus, not_running
+
+if TYPE_CHECKING:
+    from attrition.serving.traffic import Traffic
+    from attrition.settings import Settings
+
+_LOCAL_HOSTS = {"localhost", LOOPBACK, "::1"}
+
+
+def up(settings: Settings, traffic: Traffic, config: ServeConfig | str | Path = "local") -> ServeStatus:
+    """Serve `traffic` and return once every replica answers with it; a running endpoint is changed in place.
+
+    Parameters
+    ----------
+    settings
+        Where Ray is, and host and port of the endpoint.
+    traffic
+        Versions and weights.
+    config
+        Serve configuration, by path or shipped name.
+
+    Raises
+    ------
+    PortInUse
+        Somebody else listens on the endpoint's port.
+    ServingError
+        A version cannot be loaded, or Serve does not become healthy.
+    RayUnreachable
+        Nothing answers at the configured Ray address.
+    """
+    if not isinstance(config, ServeConfig):
+        config = ServeConfig.load(config)
+    control = _find(settings)
+    if control is None:
+        _require_free_port(settings)
+        control = _control(settings, start_local_head(settings).dashboard_url)
+    else:
+        port = control.port()
+        if port is None:
+            _require_free_port(settings)
+        elif port != settings.serve_port and settings.ray_address is None:
+            raise ServingError(
+                Fault(
+                    "Serve",
+                    f"listens on port {port} already, {settings.serve_port} is asked for",
+                    remedy="its port is fixed while it runs: `attrition serve down` first",
+                )
+            )
+    # on a cluster clients come from other machines
+    host = LOOPBACK if settings.serve_host in _LOCAL_HOSTS and settings.ray_address is None else "0.0.0.0"  # noqa: S104
+    return control.deploy(traffic, config, host=host, port=settings.serve_port)
+
+
+def status(settings: Settings, name: str = APPLICATION) -> ServeStatus:
+    """What is served and where; says so when there is no Ray at all.
+
+    Raises
+    ------
+    RayUnreachable
+        A Ray address is configured, and nothing answers there.
+    """
+    control = _find(settings)
+    return not_running(settings.serve_url) if control is None else control.status(name)
+
+
+def down(settings: Settings, name: str = APPLICATION) -> bool:
+    """Remove the application, and the local head if there is one; False when nothing was served.
+
+    Raises
+    ------
+    RayUnreachable
+        A Ray address is configured, and nothing answers there.
+    """
+    control = _find(settings)
+    if control is None:
+        return False
+    if active_session() is not None or settings.ray_address is not None:
+        return control.remove(name)
+    with contextlib.suppress(RayUnreachable):
+        # lets requests in flight finish; a head that no longer answers is stopped all the same
+        control.remove(name)
+    return stop_local_head(settings)
+
+
+def _find(settings: Settings) -> ServeControl | None:
+    """Serve on the Ray that is there, or None."""
+    session = active_session()
+    if session is not None:
+        return _control(settings, session.dashboard_url)
+    if settings.ray_address is not None:
+        if settings.ray_address.startswith(("http://", "https://")):
+            return _control(settings, settings.ray_address)
+        with connect(settings) as joined:
+            return _control(settings, joined.dashboard_url)
+    head = find_local_head(settings)
+    return None if head is None else _control(settings, head.dashboard_url)
+
+
+def _control(settings: Settings, dashboard_url: str) -> ServeControl:
+    if not dashboard_url:
+        raise ConfigError(
+            Fault("Ray", "runs without its dashboard, which deploys applications", remedy="start it with the dashboard")
+        )
+    return ServeControl(dashboard_url, settings.serve_url, token=_token())
+
+
+def _token() -> str:
+    """Ray's authentication token, found as Ray's own clients find it; empty when authentication is off."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+        return ""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return os.environ["RAY_AUTH_TOKEN"]
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _require_free_port(settings: Settings) -> None:
+    if is_taken(settings.serve_host, settings.serve_port):
+        raise PortInUse(
+            Fault(
+                f"port {settings.serve_port} on {settings.serve_host}",
+                "another process listens there",
+                remedy="stop it, or take another port: ATTRITION_SERVE_PORT=8001",
+            )
+        )

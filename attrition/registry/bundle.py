@@ -1,0 +1,127 @@
+"""What a serving replica loads: the lean folder of one version, verified, then turned into a function.
+
+Importing this module needs neither MLflow nor scikit-learn nor pandas, and neither does anything it does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from attrition.data.schema import FeatureSchema
+from attrition.errors import Fault, IntegrityError, UsageError
+from attrition.registry.manifest import read_verified
+from attrition.scoring.scorer import load_scorer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from attrition.scoring.scorer import Scorer
+
+FORMAT = "attrition.bundle/1"
+SCHEMA_FILE = "schema.json"
+CANDIDATE_FILE = "candidate.json"
+SCORING_FOLDER = "scoring/"
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRef:
+    """Where an exported version lies, and what it must be.
+
+    Attributes
+    ----------
+    uri : str
+        Absolute path of the folder.
+    version : str
+    manifest_sha256 : str
+        Of the bundle's own manifest.
+    """
+
+    uri: str
+    version: str
+    manifest_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """One version, verified and ready to score.
+
+    Attributes
+    ----------
+    version : str
+    scorer : Scorer
+    schema : FeatureSchema
+    threshold : float
+        Probability from which a person is expected to leave.
+    family : str
+    manifest_sha256 : str
+    facts : mapping
+        JSON-ready: lineage, registry version and run, model digest.
+    """
+
+    version: str
+    scorer: Scorer
+    schema: FeatureSchema
+    threshold: float
+    family: str
+    manifest_sha256: str
+    facts: Mapping[str, Any]
+
+
+def load_bundle(path: str | Path, manifest_sha256: str) -> Bundle:
+    """The version in a folder, after every byte was compared with the manifest.
+
+    Parameters
+    ----------
+    path
+        Local path or ``file:`` URI.
+    manifest_sha256
+        Of the bundle's manifest, as exported.
+
+    Raises
+    ------
+    IntegrityError
+        Changed, missing or additional files, or a content that is no version.
+    UsageError
+        A URI of another scheme.
+    """
+    directory = local_path(path)
+    manifest, files = read_verified(directory, manifest_sha256)
+    try:
+        document = json.loads(files[CANDIDATE_FILE])
+        if document["format"] != FORMAT:
+            raise IntegrityError(Fault(CANDIDATE_FILE, f"format {document['format']!r}", f"{FORMAT} is read"))
+        schema = FeatureSchema.from_dict(json.loads(files[SCHEMA_FILE]))
+        version, threshold, family = str(document["version"]), float(document["threshold"]), str(document["family"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise IntegrityError(
+            Fault(str(directory), "not a bundle", f"a folder of {FORMAT}", "export it again")
+        ) from error
+    if not 0.0 <= threshold <= 1.0:
+        raise IntegrityError(Fault(CANDIDATE_FILE, f"threshold {threshold}", "a probability"))
+    scoring = {
+        name.removeprefix(SCORING_FOLDER): data for name, data in files.items() if name.startswith(SCORING_FOLDER)
+    }
+    scorer = load_scorer(scoring)
+    if scorer.feature_names != schema.names:
+        raise IntegrityError(Fault(str(directory), "the scorer reads other features than the schema has"))
+    return Bundle(version, scorer, schema, threshold, family, manifest_sha256, manifest.facts)
+
+
+def local_path(path: str | Path) -> Path:
+    """The local folder that a path or ``file:`` URI names.
+
+    Raises
+    ------
+    UsageError
+        A URI of another scheme.
+    """
+    text = str(path)
+    if text.startswith("file:"):
+        return Path(unquote(urlsplit(text).path))
+    if "://" in text:
+        raise UsageError(Fault(text, "not a local folder", "", "mount or download it, and give its path"))
+    return Path(path)

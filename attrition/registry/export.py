@@ -1,0 +1,72 @@
+"""The bundle of a version: the few files that a serving replica reads, with a manifest of their own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrition.errors import IntegrityError
+from attrition.registry.bundle import CANDIDATE_FILE, FORMAT, SCHEMA_FILE, SCORING_FOLDER, BundleRef
+from attrition.registry.manifest import canonical_json, manifest_of, verify_directory, write_folder
+
+if TYPE_CHECKING:
+    from attrition.registry.package import Package
+    from attrition.registry.records import ModelVersion
+
+
+def write_bundle(root: Path, package: Package, version: ModelVersion) -> BundleRef:
+    """The bundle of a version below `root`, complete or not there at all.
+
+    The folder's name ends in the first digits of its manifest's digest, so that another content is another folder. One
+    that exists is verified, and made again when it is damaged.
+
+    Raises
+    ------
+    IntegrityError
+        The package differs from its manifest.
+    """
+    document = {
+        "format": FORMAT,
+        "version": version.version,
+        "family": version.family,
+        "threshold": package.threshold,
+        "run_id": version.run_id,
+        "package_sha256": package.manifest_sha256,
+    }
+    files = {
+        **{SCORING_FOLDER + name: data for name, data in package.scoring_files.items()},
+        SCHEMA_FILE: package.read(SCHEMA_FILE),
+        CANDIDATE_FILE: canonical_json(document),
+    }
+    facts = {**document, "model_digest": package.facts["model_digest"], "lineage": package.facts["lineage"]}
+    manifest_sha256 = manifest_of(files, facts).sha256
+    target = root / f"{version.version}-{manifest_sha256[:8]}"
+    ref = BundleRef(str(target), version.version, manifest_sha256)
+    if target.exists() and _intact(ref):
+        return ref
+    root.mkdir(parents=True, exist_ok=True)
+    # in the same folder: a rename is atomic within one file system only
+    scratch = Path(tempfile.mkdtemp(prefix=".bundle-", dir=root))
+    try:
+        write_folder(scratch / "new", files, facts)
+        if target.exists() and not _intact(ref):
+            target.rename(scratch / "damaged")
+        try:
+            (scratch / "new").rename(target)
+        except OSError:
+            # another process exported the same version meanwhile
+            if not _intact(ref):
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return ref
+
+
+def _intact(ref: BundleRef) -> bool:
+    try:
+        verify_directory(Path(ref.uri), ref.manifest_sha256)
+    except IntegrityError:
+        return False
+    return True

@@ -1,0 +1,435 @@
+"""Model versions in the MLflow registry: the one module of this package that talks to MLflow.
+
+A package is stored as a logged model of its run. The SHA-256 of its manifest is a tag of the run and of the version, so
+that it lies in the tracking database and not beside the files. Every load compares the files with it first. MLflow's
+own digests are not used: they are stored with the artifacts they describe.
+
+Two registrations at once must not get the same semantic version, and MLflow has no lock. Its version numbers are unique
+and ordered, which is enough: a registration first creates its MLflow version without a semantic one, waits until every
+lower-numbered one has got its own, then computes and writes it. A registration that died half-way is waited for
+`PENDING_SECONDS` and then passed over; its version stays invisible here.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from attrition.errors import Fault, NotFound, TrackingUnreachable, UsageError
+from attrition.registry.bundle import BundleRef, local_path
+from attrition.registry.comparison import Comparison, compare_facts
+from attrition.registry.export import write_bundle
+from attrition.registry.package import PackageRef, read_package
+from attrition.registry.records import (
+    BUMP_TAG,
+    MANIFEST_TAG,
+    MODEL_TAG,
+    PENDING_TAG,
+    VERSION_TAG,
+    ModelVersion,
+    from_mlflow,
+    version_tags,
+)
+from attrition.registry.versions import Bump, SemVer, next_version
+from attrition.settings import MODEL_NAME
+
+if TYPE_CHECKING:
+    import builtins
+    from pathlib import Path
+
+    from mlflow.entities.model_registry import ModelVersion as MlflowModelVersion
+    from mlflow.tracking import MlflowClient
+
+    from attrition.registry.package import Package
+    from attrition.settings import Settings
+
+__all__ = ["Comparison", "ModelRegistry", "ModelVersion", "Verification"]
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+PENDING_SECONDS = 30.0
+"""A registration takes one or two seconds; one that has not finished by then has died."""
+
+_POLL_SECONDS = 0.1
+_RUN_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_ALIAS = re.compile(r"[a-z][a-z0-9-]{0,60}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A package whose every byte is the registered one.
+
+    Attributes
+    ----------
+    ref : str
+        Version, or run.
+    n_files, n_bytes : int
+        Compared, the manifest aside.
+    manifest_sha256 : str
+    """
+
+    ref: str
+    n_files: int
+    n_bytes: int
+    manifest_sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready document."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        size = f"{self.n_files} files, {self.n_bytes:,} bytes"
+        return f"{self.ref}: {size}, all as registered (manifest sha256 {self.manifest_sha256})"
+
+
+class ModelRegistry:
+    """The registered versions of one project.
+
+    A reference (`ref`) is a version (``1.0.0``), an alias (``champion``), a number of MLflow (``3``) or a run id.
+
+    Parameters
+    ----------
+    settings
+        Says where MLflow is. Nothing is contacted before the first call.
+    name
+        Of the registered model.
+    """
+
+    def __init__(self, settings: Settings, name: str = MODEL_NAME) -> None:
+        self._settings = settings
+        self._name = name
+        self._connected: MlflowClient | None = None
+
+    def log_package(self, run_id: str, package: PackageRef) -> str:
+        """Store a package as the logged model of a run; the id of that model.
+
+        Raises
+        ------
+        IntegrityError
+            The folder is not what its manifest says.
+        NotFound
+            No such run.
+        TrackingUnreachable
+            MLflow does not answer.
+        """
+        from mlflow.entities import LoggedModelOutput
+
+        verified = read_package(package.directory, package.manifest_sha256)
+        client = self._client()
+        run = self._run(run_id)
+        model = client.create_logged_model(
+            run.info.experiment_id,
+            name=self._name,
+            source_run_id=run_id,
+            tags={MANIFEST_TAG: package.manifest_sha256},
+            params={"family": verified.facts["family"]},
+            model_type="classifier",
+        )
+        try:
+            client.log_model_artifacts(model.model_id, str(package.directory))
+        except BaseException:
+            client.finalize_logged_model(model.model_id, "FAILED")
+            raise
+        client.finalize_logged_model(model.model_id, "READY")
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+        client.set_tag(run_id, MODEL_TAG, model.model_id)
+        client.set_tag(run_id, MANIFEST_TAG, package.manifest_sha256)
+        return str(model.model_id)
+
+    def register(self, run_id: str, *, waive: str | None = None) -> ModelVersion:
+        """The version that a judged run becomes; the existing one when nothing changed.
+
+        The first version becomes ``champion``, every later one ``challenger``.
+
+        Parameters
+        ----------
+        run_id
+            A run with a package.
+        waive
+            Reason to register although the gates hold the candidate; recorded with the version.
+
+        Raises
+        ------
+        UsageError
+            The gates hold the candidate and no reason is given.
+        IntegrityError
+            The package differs from its manifest.
+        NotFound
+            No such run, or it has no package.
+        TrackingUnreachable
+            MLflow does not answer.
+        """
+        package = self.load(run_id)
+        waived = self._waived(package, waive)
+        known = self.list()
+        again = [version for version in known if version.manifest_sha256 == package.manifest_sha256]
+        latest = max(known, key=_semver, default=None)
+        if again:
+            return again[0]
+        if latest and next_version(latest.version_facts, package.version_facts)[1] is Bump.UNCHANGED:
+            return latest
+        created = self._create(run_id, package, waived)
+        return self._complete(created, package)
+
+    def list(self) -> builtins.list[ModelVersion]:
+        """All versions, the highest first."""
+        versions, _ = self._read()
+        return sorted(versions, key=_semver, reverse=True)
+
+    def resolve(self, ref: str) -> ModelVersion:
+        """The version that `ref` names.
+
+        Raises
+        ------
+        NotFound
+            Nothing is called so; lists what there is.
+        """
+        versions = self.list()
+        for version in versions:
+            if ref in {version.version, *version.aliases, str(version.number), version.run_id}:
+                return version
+        there = ", ".join(f"{v.version} ({', '.join(v.aliases)})" if v.aliases else v.version for v in versions[:10])
+        raise NotFound(
+            Fault(f"version {ref}", "does not exist", f"there are: {there or 'none'}", "attrition models list")
+        )
+
+    show = resolve
+
+    def by_fingerprint(self, fingerprint: str) -> ModelVersion | None:
+        """The highest version learned from the same data, split, plan, code and seed, or None."""
+        return next((version for version in self.list() if version.fingerprint == fingerprint), None)
+
+    def manifest_sha256(self, ref: str) -> str:
+        """SHA-256 (hex) that the package of a version or run must have.
+
+        Raises
+        ------
+        NotFound
+            No such version or run.
+        """
+        return self._locate(ref)[2]
+
+    def load(self, ref: str) -> Package:
+        """The verified package of a version or of a run that is not registered.
+
+        Raises
+        ------
+        IntegrityError
+            Names every file that differs from what was registered; nothing has been deserialised.
+        NotFound
+            No such version or run.
+        """
+        _, location, manifest_sha256 = self._locate(ref)
+        return read_package(self._fetched(location, manifest_sha256), manifest_sha256)
+
+    def verify(self, ref: str) -> Verification:
+        """Compare every byte of a version or run with its manifest.
+
+        Raises
+        ------
+        IntegrityError
+            Names every file that differs.
+        NotFound
+            No such version or run.
+        """
+        label, location, manifest_sha256 = self._locate(ref)
+        files = read_package(self._fetched(location, manifest_sha256), manifest_sha256).manifest.files
+        return Verification(label, len(files), sum(entry.size for entry in files.values()), manifest_sha256)
+
+    def compare(self, first: str, second: str) -> Comparison:
+        """Two versions or runs side by side, both verified."""
+        labels = [self._locate(ref)[0] for ref in (first, second)]
+        return compare_facts(labels[0], self.load(first).facts, labels[1], self.load(second).facts)
+
+    def set_alias(self, alias: str, ref: str) -> ModelVersion:
+        """Point an alias at a version.
+
+        Raises
+        ------
+        UsageError
+            The alias is not made of lower-case letters, digits and hyphens.
+        NotFound
+            No such version.
+        """
+        if not _ALIAS.fullmatch(alias) or alias == "latest":
+            raise UsageError(Fault("alias", repr(alias[:60]), "lower-case letters, digits and hyphens, not latest"))
+        version = self.resolve(ref)
+        self._client().set_registered_model_alias(self._name, alias, str(version.number))
+        return self.resolve(version.version)
+
+    def promote(self, ref: str) -> ModelVersion:
+        """Make a version the champion; it is no challenger any more."""
+        version = self.set_alias(CHAMPION, ref)
+        if CHALLENGER in version.aliases:
+            self._client().delete_registered_model_alias(self._name, CHALLENGER)
+        return self.resolve(version.version)
+
+    def export_bundle(self, ref: str, directory: str | Path | None = None) -> BundleRef:
+        """The lean, verified folder of a version that serving replicas load; made once, verified when reused.
+
+        Parameters
+        ----------
+        directory
+            Folder of bundles; default ``settings.bundles``.
+
+        Raises
+        ------
+        IntegrityError
+            The package differs from its manifest.
+        NotFound
+            No such version.
+        """
+        version = self.resolve(ref)
+        root = local_path(directory or self._settings.bundles or self._settings.home / "bundles").absolute()
+        return write_bundle(root, self.load(version.version), version)
+
+    def _client(self) -> MlflowClient:
+        if self._connected is None:
+            from attrition.training.tracking import connect
+
+            self._connected = connect(self._settings)
+        return self._connected
+
+    def _run(self, run_id: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client().get_run(run_id)
+        except MlflowException as error:
+            raise NotFound(Fault(f"run {run_id[:40]}", "does not exist", "", "see the run ids in MLflow")) from error
+
+    def _locate(self, ref: str) -> tuple[str, str, str]:
+        """Label, location and manifest digest of a version, else of a run that has a package."""
+        try:
+            version = self.resolve(ref)
+        except NotFound:
+            if not _RUN_ID.fullmatch(ref):
+                raise
+            tags = self._run(ref).data.tags
+            if MODEL_TAG not in tags or MANIFEST_TAG not in tags:
+                found = "has no package"
+                raise NotFound(Fault(f"run {ref}", found, "", "attrition tune and attrition train log one")) from None
+            location = self._client().get_logged_model(tags[MODEL_TAG]).artifact_location
+            return f"run {ref[:12]}", location, tags[MANIFEST_TAG]
+        return version.version, version.source, version.manifest_sha256
+
+    def _fetched(self, location: str, manifest_sha256: str) -> Path:
+        """Local folder of a package: MLflow's own where it is local, else a copy kept by digest."""
+        if location.startswith("file:") or ":/" not in location:
+            return local_path(location)
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        target = self._settings.home / "packages" / manifest_sha256
+        if not target.exists():
+            # a partial download is never taken for a package: it has another name until it is complete
+            partial = target.with_name(f"{manifest_sha256}.{time.time_ns()}")
+            partial.mkdir(parents=True)
+            try:
+                uri = self._settings.tracking_uri
+                download_artifacts(artifact_uri=location, dst_path=str(partial), tracking_uri=uri)
+            except (MlflowException, OSError) as error:
+                raise TrackingUnreachable(Fault(location, "the package cannot be downloaded")) from error
+            _settle_folder(partial, target)
+        return target
+
+    def _read(self) -> tuple[builtins.list[ModelVersion], builtins.list[MlflowModelVersion]]:
+        """Complete versions, and those whose registration is under way or died."""
+        from mlflow.exceptions import MlflowException
+
+        client = self._client()
+        try:
+            aliases = client.get_registered_model(self._name).aliases
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return [], []
+            raise
+        found, token = [], None
+        while True:
+            page = client.search_model_versions(f"name='{self._name}'", max_results=1000, page_token=token)
+            found += list(page)
+            token = page.token
+            if not token:
+                break
+        records = [from_mlflow(version, aliases) for version in found]
+        pending = [version for version in found if PENDING_TAG in version.tags and VERSION_TAG not in version.tags]
+        return [record for record in records if record], pending
+
+    @staticmethod
+    def _waived(package: Package, waive: str | None) -> str:
+        """The reason to record; empty when the gates admit the candidate."""
+        verdict = package.verdict
+        if verdict.admits:
+            return ""
+        if waive is None or not waive.strip():
+            remedy = "train a better candidate, or give a reason with waive"
+            held = [result for result in verdict.results if result.holds]
+            raise UsageError(
+                [Fault(f"gate {r.gate}", r.message or str(r.outcome), "", remedy) for r in held]
+                or Fault("gates", f"the verdict is {verdict.outcome}", "", remedy)
+            )
+        return waive.strip()[:500]
+
+    def _create(self, run_id: str, package: Package, waived: str) -> MlflowModelVersion:
+        from mlflow.exceptions import MlflowException
+
+        client = self._client()
+        try:
+            client.create_registered_model(self._name, description="Probability that an employee leaves")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        model_id = self._run(run_id).data.tags[MODEL_TAG]
+        # the location, not models:/<id>: a database registry would look that id up in the global tracking store
+        return client.create_model_version(
+            self._name,
+            source=client.get_logged_model(model_id).artifact_location,
+            run_id=run_id,
+            model_id=model_id,
+            tags=version_tags(package, model_id, waived),
+            await_creation_for=0,
+        )
+
+    def _complete(self, created: MlflowModelVersion, package: Package) -> ModelVersion:
+        """Give a created version its semantic version, in the order of MLflow's numbers."""
+        client, number = self._client(), int(created.version)
+        known = self._settled_before(number)
+        latest = max(known, key=_semver, default=None)
+        version, bump = next_version(latest.version_facts if latest else None, package.version_facts)
+        if latest and bump is Bump.UNCHANGED:
+            client.delete_model_version(self._name, str(number))
+            return latest
+        client.set_model_version_tag(self._name, str(number), BUMP_TAG, str(bump))
+        client.set_model_version_tag(self._name, str(number), VERSION_TAG, version)
+        client.delete_model_version_tag(self._name, str(number), PENDING_TAG)
+        client.set_registered_model_alias(self._name, CHALLENGER if latest else CHAMPION, str(number))
+        return self.resolve(version)
+
+    def _settled_before(self, number: int) -> builtins.list[ModelVersion]:
+        """All complete versions, once no lower-numbered registration is under way."""
+        while True:
+            known, pending = self._read()
+            oldest = time.time() - PENDING_SECONDS
+            ahead = [v for v in pending if int(v.version) < number and v.creation_timestamp / 1000 > oldest]
+            if not ahead:
+                return known
+            time.sleep(_POLL_SECONDS)
+
+
+def _semver(version: ModelVersion) -> SemVer:
+    return SemVer.parse(version.version)
+
+
+def _settle_folder(partial: Path, target: Path) -> None:
+    """Rename a complete folder into place; whoever came first wins, equal digests name equal folders."""
+    import shutil
+
+    try:
+        partial.rename(target)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        if not target.exists():
+            raise

@@ -1,0 +1,200 @@
+"""One registered version, as the registry's tags describe it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from attrition.evaluation.display import html_table, text_table
+from attrition.registry.versions import Bump, VersionFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlflow.entities.model_registry import ModelVersion as MlflowModelVersion
+
+    from attrition.evaluation.intervals import Estimate
+    from attrition.registry.package import Package
+    from attrition.training.candidate import Lineage
+
+VERSION_TAG = "attrition.version"
+BUMP_TAG = "attrition.bump"
+MANIFEST_TAG = "attrition.manifest_sha256"
+MODEL_TAG = "attrition.model_id"
+FACTS_TAG = "attrition.facts"
+WAIVED_TAG = "attrition.waived"
+PENDING_TAG = "attrition.pending"
+
+_SHOWN = ("auc", "accuracy", "recall", "precision", "brier")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A registered version.
+
+    Attributes
+    ----------
+    version : str
+        Semantic version.
+    number : int
+        MLflow's own version number.
+    run_id : str
+    model_id : str
+        MLflow's logged model that holds the package.
+    source : str
+        Location of the package.
+    aliases : tuple of str
+    manifest_sha256 : str
+    created_at : str
+        UTC, ISO 8601.
+    bump : str
+        Why it has this version, see :mod:`attrition.registry.versions`.
+    waived : str
+        Reason for which it was registered although the gates held it; empty when they did not.
+    facts : mapping
+        JSON-ready facts of the package's manifest.
+    """
+
+    version: str
+    number: int
+    run_id: str
+    model_id: str
+    source: str
+    aliases: tuple[str, ...]
+    manifest_sha256: str
+    created_at: str
+    bump: str
+    waived: str
+    facts: Mapping[str, Any]
+
+    @property
+    def family(self) -> str:
+        """Model family."""
+        return str(self.facts["family"])
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Hyperparameters."""
+        parameters: Mapping[str, Any] = self.facts["parameters"]
+        return parameters
+
+    @property
+    def threshold(self) -> float:
+        """Probability from which a person is expected to leave."""
+        return float(self.facts["threshold"])
+
+    @property
+    def verdict(self) -> str:
+        """Outcome of the gates when it was judged."""
+        return str(self.facts["verdict"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of data, split, plan, code and seed."""
+        return str(self.facts["fingerprint"])
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Point estimates on the holdout by name; what the holdout does not define is left out."""
+        return {name: m["value"] for name, m in self.facts["metrics"].items() if m["value"] is not None}
+
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """The same with their intervals."""
+        from attrition.evaluation.intervals import Estimate
+
+        return {name: Estimate.from_dict(document) for name, document in self.facts["metrics"].items()}
+
+    @property
+    def lineage(self) -> Lineage:
+        """Data, split, code, plan and seed."""
+        from attrition.training.candidate import Lineage
+
+        return Lineage.from_dict(self.facts["lineage"])
+
+    @property
+    def version_facts(self) -> VersionFacts:
+        """What the version rule looks at."""
+        names = ("family", "schema_digest", "model_digest", "threshold", "fingerprint")
+        return VersionFacts(self.version, **{name: self.facts[name] for name in names})
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready document."""
+        return {
+            "version": self.version,
+            "number": self.number,
+            "run_id": self.run_id,
+            "model_id": self.model_id,
+            "aliases": list(self.aliases),
+            "manifest_sha256": self.manifest_sha256,
+            "created_at": self.created_at,
+            "bump": self.bump,
+            "waived": self.waived or None,
+            **self.facts,
+        }
+
+    def __str__(self) -> str:
+        return text_table(f"Version {self.version}", ("", ""), self._rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Version {self.version}", ("", ""), self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        estimates = self.estimates
+        snapshot = self.facts["lineage"]["snapshot"]
+        data = f"snapshot {snapshot['version']}, sha256 {snapshot['content_hash'][:12]}" if snapshot else "unversioned"
+        return [
+            ("aliases", ", ".join(self.aliases) or "none"),
+            ("family", self.family.replace("_", " ")),
+            *((name.replace("_", " "), str(estimates[name])) for name in _SHOWN if name in estimates),
+            ("threshold", f"{self.threshold:.3f}"),
+            ("gates", f"{self.verdict}, waived: {self.waived}" if self.waived else self.verdict),
+            ("data", data),
+            ("code", str(self.facts["lineage"]["code_version"])),
+            ("run", self.run_id),
+            ("manifest", f"sha256 {self.manifest_sha256}"),
+            ("created", self.created_at),
+        ]
+
+
+def version_tags(package: Package, model_id: str, waived: str) -> dict[str, str]:
+    """Tags with which a version is created; it becomes visible when :data:`VERSION_TAG` is added."""
+    tags = {
+        MANIFEST_TAG: package.manifest_sha256,
+        MODEL_TAG: model_id,
+        FACTS_TAG: json.dumps(dict(package.facts), sort_keys=True, allow_nan=False),
+        PENDING_TAG: "true",
+        "attrition.family": package.facts["family"],
+        "attrition.verdict": package.facts["verdict"],
+        "attrition.fingerprint": package.facts["fingerprint"],
+    }
+    return tags | ({WAIVED_TAG: waived} if waived else {})
+
+
+def from_mlflow(version: MlflowModelVersion, aliases: Mapping[str, str]) -> ModelVersion | None:
+    """The record of one of MLflow's versions; None for one that is not ours or not complete.
+
+    Parameters
+    ----------
+    aliases
+        MLflow version number by alias.
+    """
+    tags = version.tags
+    if VERSION_TAG not in tags or FACTS_TAG not in tags:
+        return None
+    created = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
+    return ModelVersion(
+        version=tags[VERSION_TAG],
+        number=int(version.version),
+        run_id=version.run_id or "",
+        model_id=tags.get(MODEL_TAG, ""),
+        source=version.source,
+        aliases=tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(version.version))),
+        manifest_sha256=tags.get(MANIFEST_TAG, ""),
+        created_at=created.isoformat(timespec="seconds"),
+        bump=tags.get(BUMP_TAG, Bump.UNCHANGED),
+        waived=tags.get(WAIVED_TAG, ""),
+        facts=json.loads(tags[FACTS_TAG]),
+    )

@@ -1,0 +1,198 @@
+"""The Serve configuration files under ``serve_configs``: Ray Serve's own format, checked strictly.
+
+Ray Serve ignores an unknown key, so a misspelt ``max_ongoing_request`` would silently keep its default. These models
+hold the keys that attrition uses and refuse every other one. A file that passes is a valid Ray Serve configuration.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from attrition.serving.gateway import Limits
+from attrition.settings import config_file, load_yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from attrition.serving.traffic import Traffic
+
+APPLICATION = "attrition"
+"""Default name of the Serve application."""
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HttpOptions(_Strict):
+    """Options of the HTTP server. Host and port are addresses, so they come from the environment."""
+
+    request_timeout_s: Positive | None = 30.0
+    """Seconds until a request is answered with 408; None waits for ever."""
+    keep_alive_timeout_s: Positive = 90.0
+    """Seconds that an idle connection stays open."""
+
+
+class LoggingOptions(_Strict):
+    """What Serve's processes log."""
+
+    encoding: Literal["TEXT", "JSON"] = "TEXT"
+    """JSON for clusters whose logs are collected."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+    """Least severe message that is kept."""
+    enable_access_log: bool = False
+    """One line per request; costs about a sixth of the throughput."""
+
+
+class Autoscaling(_Strict):
+    """How many replicas follow from the load."""
+
+    min_replicas: Annotated[int, Field(ge=0)] = 1
+    """Replicas without load."""
+    initial_replicas: Count | None = None
+    """Replicas at the start; None means `min_replicas`."""
+    max_replicas: Count = 3
+    """Replicas under any load."""
+    target_ongoing_requests: Positive = 32.0
+    """Requests in flight per replica that the controller aims at."""
+    upscale_delay_s: Annotated[float, Field(ge=0)] = 10.0
+    """Seconds that a load must last before replicas are added."""
+    downscale_delay_s: Annotated[float, Field(ge=0)] = 300.0
+    """Seconds that idleness must last before replicas are removed."""
+    look_back_period_s: Positive | None = None
+    """Seconds over which the load is averaged; None means Serve's default."""
+    metrics_interval_s: Positive | None = None
+    """Seconds between load reports; None means Serve's default."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas {self.min_replicas} is above max_replicas {self.max_replicas}")
+        return self
+
+
+class Backpressure(_Strict):
+    """The answer when the queue is full."""
+
+    status_code: Literal[503, 429] = 503
+    """HTTP status."""
+    retry_after_s: Count = 1
+    """Seconds that a client is asked to wait."""
+
+
+class DeploymentOptions(_Strict):
+    """Options of one deployment."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """Name in the application's code: ``Gateway``."""
+    num_replicas: Count | None = None
+    """Fixed number of replicas; excludes `autoscaling_config`."""
+    autoscaling_config: Autoscaling | None = None
+    """Number of replicas by load."""
+    max_ongoing_requests: Count = 64
+    """Requests that a replica works on at the same time."""
+    max_queued_requests: Annotated[int, Field(ge=-1)] = 256
+    """Requests that wait beyond that, per replica behind HAProxy; -1 is unlimited."""
+    backpressure_config: Backpressure = Backpressure()
+    """The answer beyond both."""
+    graceful_shutdown_timeout_s: Positive = 35.0
+    """Seconds that a stopping replica gets to answer what it has."""
+    graceful_shutdown_wait_loop_s: Positive = 2.0
+    """Seconds between its checks."""
+    health_check_period_s: Positive = 10.0
+    """Seconds between health checks."""
+    health_check_timeout_s: Positive = 30.0
+    """Seconds until a health check counts as failed."""
+    rolling_update_percentage: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the replicas that take a new configuration at the same time."""
+    max_surge_percent: Annotated[int, Field(ge=0, le=100)] = 0
+    """Extra replicas during a code change, in per cent; 0 stops before it starts."""
+    max_replicas_per_node: Count | None = None
+    """Spreads replicas over nodes."""
+    ray_actor_options: dict[str, Any] = Field(default_factory=lambda: {"num_cpus": 0.1})
+    """Resources of a replica."""
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.num_replicas is not None and self.autoscaling_config is not None:
+            raise ValueError(f"{self.name}: give num_replicas or autoscaling_config, not both")
+        return self
+
+
+class ApplicationArgs(_Strict):
+    """Arguments of the application builder."""
+
+    limits: Limits = Limits()
+    """How much one request may hold."""
+
+
+class ApplicationOptions(_Strict):
+    """One Serve application."""
+
+    name: Annotated[str, Field(min_length=1)] = APPLICATION
+    """Name on the cluster."""
+    route_prefix: Annotated[str, Field(pattern=r"^/")] = "/"
+    """Path under which it answers."""
+    import_path: Literal["attrition.serving.app:build"] = "attrition.serving.app:build"
+    """The application builder."""
+    args: ApplicationArgs = ApplicationArgs()
+    """Arguments of the builder; a change restarts the replicas."""
+    runtime_env: dict[str, Any] = Field(default_factory=dict)
+    """Ray runtime environment; empty when the image has the code."""
+    deployments: tuple[DeploymentOptions, ...] = (DeploymentOptions(name="Gateway"),)
+    """Options per deployment."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        names = [deployment.name for deployment in self.deployments]
+        if names != ["Gateway"]:
+            raise ValueError(f"deployments are {', '.join(names) or 'empty'}; this application has exactly Gateway")
+        return self
+
+
+class ServeConfig(_Strict):
+    """A Serve configuration file.
+
+    Examples
+    --------
+    >>> ServeConfig.load("local").application.name
+    'attrition'
+    """
+
+    proxy_location: Literal["EveryNode", "HeadOnly", "Disabled"] = "EveryNode"
+    """Nodes that take requests."""
+    http_options: HttpOptions = HttpOptions()
+    """The HTTP server; fixed once Serve runs."""
+    logging_config: LoggingOptions = LoggingOptions()
+    """Logs of Serve's processes."""
+    applications: tuple[ApplicationOptions]
+    """The attrition application."""
+
+    @classmethod
+    def load(cls, name: str | Path) -> ServeConfig:
+        """A configuration by path, or by the name of a shipped one (``local``).
+
+        Raises
+        ------
+        ConfigError
+            No such file, an unknown key, or a value out of range; all faults at once.
+        """
+        return load_yaml(config_file("serve_configs", name), cls)
+
+    @property
+    def application(self) -> ApplicationOptions:
+        """The attrition application."""
+        return self.applications[0]
+
+    def request(self, traffic: Traffic, *, host: str, port: int) -> dict[str, Any]:
+        """Body of Serve's declarative REST call: this file, the address and the traffic."""
+        document = self.model_dump(mode="json", exclude_none=True)
+        document["http_options"] |= {"host": host, "port": port}
+        for deployment in document["applications"][0]["deployments"]:
+            deployment["user_config"] = traffic.model_dump(mode="json")
+        return document

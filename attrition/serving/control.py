@@ -1,0 +1,345 @@
+"""Deploy, inspect and remove the served application through Ray Serve's declarative REST interface.
+
+The same interface serves an embedded Ray, a background head and a cluster, needs no Ray in this process, and changes
+traffic without restarting a replica, which a second ``serve.run`` would. A change counts as applied when every running
+replica reports its generation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from attrition.errors import Fault, RayUnreachable, ServingError
+from attrition.serving.traffic import Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import httpx
+
+    from attrition.serving.config import ServeConfig
+
+APPLICATIONS = "/api/serve/applications/"
+
+DEPLOY_TIMEOUT_SECONDS = 120.0
+"""A first start takes 10 to 30 s on two cores; beyond this something is wrong."""
+
+_POLL_SECONDS = 0.1
+_RECOVERY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class VariantStatus:
+    """A served variant.
+
+    Attributes
+    ----------
+    name, version : str
+        Role and semantic version.
+    weight : float
+        Share of the traffic.
+    """
+
+    name: str
+    version: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServeStatus:
+    """What is served and where.
+
+    Attributes
+    ----------
+    running : bool
+        The application answers with at least one healthy replica.
+    state : str
+        Serve's word for the application: ``RUNNING``, ``DEPLOYING``, ``DEPLOY_FAILED``, ``NOT_STARTED``...
+    url, docs_url : str
+        Base address and documentation page of the endpoint.
+    dashboard_url : str
+        Ray dashboard; empty when no Ray was found.
+    variants : tuple of VariantStatus
+        As deployed.
+    generation : int
+        Traffic generation as deployed; -1 when nothing is.
+    replicas : int
+        Running replicas.
+    message : str
+        Serve's explanation when something is wrong.
+    """
+
+    running: bool
+    state: str
+    url: str
+    docs_url: str = ""
+    dashboard_url: str = ""
+    variants: tuple[VariantStatus, ...] = ()
+    generation: int = -1
+    replicas: int = 0
+    message: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready document."""
+        return asdict(self)
+
+
+class ServeControl:
+    """Serve on one Ray cluster, reached by its dashboard address.
+
+    Parameters
+    ----------
+    dashboard_url
+        Address of the Ray dashboard, such as ``http://127.0.0.1:8265``.
+    url
+        Base address under which clients reach the endpoint.
+    token
+        Ray authentication token; empty when the cluster asks for none.
+    """
+
+    def __init__(self, dashboard_url: str, url: str, *, token: str = "") -> None:
+        self.dashboard_url = dashboard_url.rstrip("/")
+        self.url = url.rstrip("/")
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+
+    def deploy(
+        self,
+        traffic: Traffic,
+        config: ServeConfig,
+        *,
+        host: str,
+        port: int,
+        timeout_seconds: float = DEPLOY_TIMEOUT_SECONDS,
+    ) -> ServeStatus:
+        """Serve `traffic`; returns when every replica does.
+
+        Other applications of the cluster stay as they are. The generation becomes one more than what is deployed, so
+        that the change can be told from the state before it. When the new versions cannot be loaded, the previous
+        traffic is put back (replicas never stopped serving it) and the reason is raised.
+
+        Raises
+        ------
+        ServingError
+            Serve refuses the configuration, a version cannot be loaded, or the application does not become healthy.
+        RayUnreachable
+            The dashboard does not answer.
+        """
+        before = self._details()
+        name = config.application.name
+        known = _application_config(before, name)
+        deployed = _deployed_traffic(before, name)
+        traffic = traffic.model_copy(update={"generation": 0 if deployed is None else deployed.generation + 1})
+        request = config.request(traffic, host=host, port=port)
+        others = [
+            application["deployed_app_config"]
+            for other, application in before.get("applications", {}).items()
+            if other != name and application.get("deployed_app_config")
+        ]
+        self._put({**request, "applications": [*request["applications"], *others]})
+        try:
+            self._await_generation(name, traffic.generation, time.monotonic() + timeout_seconds)
+        except ServingError:
+            if known is not None:
+                # a replica that Serve starts later must find the traffic that the others still serve
+                self._put({**request, "applications": [known, *others]})
+                with contextlib.suppress(ServingError):
+                    self._await_generation(
+                        name, deployed.generation if deployed else 0, time.monotonic() + timeout_seconds
+                    )
+            raise
+        return self.status(name)
+
+    def port(self) -> int | None:
+        """HTTP port on which Serve listens on this Ray; None while Serve has not been started.
+
+        Raises
+        ------
+        RayUnreachable
+            The dashboard does not answer.
+        """
+        details = self._details()
+        return details["http_options"]["port"] if details.get("proxies") and details.get("http_options") else None
+
+    def status(self, name: str) -> ServeStatus:
+        """What is served now under an application name.
+
+        Raises
+        ------
+        RayUnreachable
+            The dashboard does not answer.
+        """
+        return self._status(self._details(), name)
+
+    def remove(self, name: str, *, timeout_seconds: float = 60.0) -> bool:
+        """Remove the application, and Serve itself when it was the last one; False when there was none.
+
+        Raises
+        ------
+        RayUnreachable
+            The dashboard does not answer.
+        ServingError
+            The application is still there after `timeout_seconds`.
+        """
+        details = self._details()
+        applications = details.get("applications", {})
+        if name not in applications:
+            return False
+        others = [
+            application["deployed_app_config"]
+            for other, application in applications.items()
+            if other != name and application.get("deployed_app_config")
+        ]
+        if others:
+            kept = {"proxy_location": details.get("proxy_location"), "http_options": details.get("http_options")}
+            self._put({**{key: value for key, value in kept.items() if value}, "applications": others})
+        else:
+            self._call("DELETE", timeout_seconds=timeout_seconds)
+        deadline = time.monotonic() + timeout_seconds
+        while name in self._details().get("applications", {}):
+            if time.monotonic() > deadline:
+                raise ServingError(f"The application {name} is still there after {timeout_seconds:.0f} s.")
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def _await_generation(self, name: str, generation: int, deadline: float) -> None:
+        """Return when Serve calls the application healthy and every running replica shows the generation."""
+        import httpx
+
+        confirmed: set[str] = set()
+        status = ServeStatus(running=False, state="NOT_STARTED", url=self.url)
+        while time.monotonic() < deadline:
+            details = self._details()
+            status = self._status(details, name)
+            if status.state in {"DEPLOY_FAILED", "UNHEALTHY"}:
+                raise ServingError(Fault(f"Serve application {name}", status.state, remedy=_readable(status.message)))
+            replicas = _running_replicas(details, name)
+            try:
+                shown = httpx.get(f"{self.url}/readiness", timeout=5.0)
+                answer = shown.json() if shown.headers.get("content-type") == "application/json" else {}
+            except httpx.TransportError:
+                answer = {}
+            rejected = answer.get("rejected")
+            if rejected and rejected["generation"] == generation:
+                raise ServingError(
+                    Fault(f"Serve application {name}", "the change was not applied", remedy=str(rejected["reason"]))
+                )
+            if answer.get("generation") == generation:
+                confirmed.add(str(answer.get("replica")))
+            if status.running and replicas and replicas <= confirmed:
+                return
+            time.sleep(_POLL_SECONDS)
+        raise ServingError(
+            Fault(
+                f"Serve application {name}",
+                f"state {status.state} with {status.replicas} running replicas after the time allowed",
+                remedy=_readable(status.message) or f"see {self.dashboard_url}",
+            )
+        )
+
+    def _status(self, details: Mapping[str, Any], name: str) -> ServeStatus:
+        application = details.get("applications", {}).get(name)
+        if application is None:
+            return ServeStatus(running=False, state="NOT_STARTED", url=self.url, dashboard_url=self.dashboard_url)
+        traffic = _deployed_traffic(details, name)
+        deployments = application.get("deployments", {}).values()
+        messages = [application.get("message", ""), *(deployment.get("message", "") for deployment in deployments)]
+        replicas = len(_running_replicas(details, name))
+        return ServeStatus(
+            running=application["status"] == "RUNNING" and replicas > 0,
+            state=application["status"],
+            url=self.url,
+            docs_url=f"{self.url}/docs",
+            dashboard_url=self.dashboard_url,
+            variants=tuple(VariantStatus(v.name, v.version, v.weight) for v in traffic.variants) if traffic else (),
+            generation=traffic.generation if traffic else -1,
+            replicas=replicas,
+            message=" ".join(message for message in messages if message),
+        )
+
+    def _details(self) -> dict[str, Any]:
+        document: dict[str, Any] = self._call("GET", timeout_seconds=10.0).json()
+        return document
+
+    def _put(self, document: Mapping[str, Any]) -> None:
+        # the first call starts Serve's controller and proxies
+        self._call("PUT", document, timeout_seconds=DEPLOY_TIMEOUT_SECONDS)
+
+    def _call(
+        self, method: str, document: Mapping[str, Any] | None = None, *, timeout_seconds: float
+    ) -> httpx.Response:
+        """One REST call, repeated while Serve's controller starts or recovers (503).
+
+        Raises
+        ------
+        RayUnreachable
+            No connection, or Ray wants a token.
+        ServingError
+            Serve refuses; carries its explanation.
+        """
+        import httpx
+
+        url = self.dashboard_url + APPLICATIONS
+        deadline = time.monotonic() + min(timeout_seconds, _RECOVERY_SECONDS)
+        while True:
+            try:
+                response = httpx.request(method, url, json=document, headers=self._headers, timeout=timeout_seconds)
+            except httpx.TransportError as error:
+                raise RayUnreachable(
+                    Fault(self.dashboard_url, "the Ray dashboard does not answer", remedy="check the Ray address")
+                ) from error
+            if response.status_code == 503 and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+                continue
+            break
+        if response.status_code in {401, 403}:
+            raise RayUnreachable(
+                Fault(self.dashboard_url, "Ray asks for a token", remedy="set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN")
+            )
+        if not response.is_success:
+            raise ServingError(
+                Fault(self.dashboard_url, f"Serve answered {response.status_code}", remedy=_readable(response.text))
+            )
+        return response
+
+
+def not_running(url: str, message: str = "") -> ServeStatus:
+    """Status when there is no Ray to ask."""
+    return replace(ServeStatus(running=False, state="NOT_STARTED", url=url), message=message)
+
+
+def _application_config(details: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    application = details.get("applications", {}).get(name) or {}
+    deployed = application.get("deployed_app_config")
+    return deployed if isinstance(deployed, dict) else None
+
+
+def _deployed_traffic(details: Mapping[str, Any], name: str) -> Traffic | None:
+    """The traffic in an application's configuration, or None when there is none that this version can read."""
+    from pydantic import ValidationError
+
+    deployed = _application_config(details, name) or {}
+    for deployment in deployed.get("deployments", []):
+        try:
+            return Traffic.model_validate(deployment.get("user_config"))
+        except ValidationError:
+            continue
+    return None
+
+
+def _running_replicas(details: Mapping[str, Any], name: str) -> set[str]:
+    application = details.get("applications", {}).get(name) or {}
+    return {
+        replica["replica_id"]
+        for deployment in application.get("deployments", {}).values()
+        for replica in deployment.get("replicas", [])
+        if replica.get("state") == "RUNNING"
+    }
+
+
+def _readable(message: str) -> str:
+    """The end of a message that may hold a whole traceback: its last lines say what happened."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return " / ".join(lines[-3:])[-600:]

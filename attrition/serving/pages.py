@@ -1,0 +1,154 @@
+"""Everything that is not scoring: health, versions, the OpenAPI document, a documentation page that works offline."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from attrition import __version__
+from attrition.serving import openapi
+from attrition.serving.protocols import problems
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.responses import Response
+
+    from attrition.serving.gateway import Gateway
+
+_POLICY = "default-src 'self' 'unsafe-inline' data:"
+"""Content security policy of the documentation page: nothing is fetched from elsewhere."""
+
+
+class Pages:
+    """The pages of one gateway; each shows its state at the moment of the request."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._app = self._build()
+
+    @property
+    def app(self) -> FastAPI:
+        """ASGI application."""
+        return self._app
+
+    async def liveness(self) -> Response:
+        """The process answers."""
+        return _json({"status": "alive"})
+
+    async def readiness(self) -> Response:
+        """A verified version is loaded; also shows a change that was refused."""
+        gateway = self._gateway
+        if gateway.snapshot is None:
+            return _problem(problems.not_ready("the first version is still loading"))
+        rejection = gateway.rejection
+        return _json(
+            {
+                "status": "ready",
+                "replica": gateway.replica,
+                "generation": gateway.snapshot.traffic.generation,
+                "rejected": rejection and {"generation": rejection.generation, "reason": rejection.reason},
+            }
+        )
+
+    async def versions(self) -> Response:
+        """Served versions, their traffic, and the schema and limits of a request."""
+        gateway = self._gateway
+        if gateway.snapshot is None:
+            return _problem(problems.not_ready("the first version is still loading"))
+        snapshot = gateway.snapshot
+        variants = [
+            {
+                "name": lane.variant.name,
+                "version": lane.variant.version,
+                "weight": lane.variant.weight,
+                "threshold": lane.bundle.threshold,
+                "manifest_sha256": lane.variant.manifest_sha256,
+                "features": list(lane.bundle.schema.names),
+            }
+            for lane in snapshot.lanes.values()
+        ]
+        return _json(
+            {
+                "generation": snapshot.traffic.generation,
+                "variants": variants,
+                "schema": snapshot.schema.to_dict(),
+                "limits": gateway.limits.model_dump(),
+            }
+        )
+
+    async def openapi(self) -> Response:
+        """The OpenAPI document of what is served right now."""
+        described = self._app.openapi()
+        if self._gateway.snapshot is None:
+            return _json(described)
+        return _json(openapi.document(described, self._gateway.snapshot.schema, self._gateway.limits))
+
+    async def docs(self) -> Response:
+        """The documentation page, which renders the OpenAPI document without any file from elsewhere."""
+        from starlette.responses import HTMLResponse
+
+        page = files("attrition.serving").joinpath("docs.html").read_text(encoding="utf-8")
+        return HTMLResponse(page, headers={"content-security-policy": _POLICY})
+
+    async def root(self) -> Response:
+        """Sends a person who opens the bare address to the documentation."""
+        from starlette.responses import RedirectResponse
+
+        return RedirectResponse("docs")
+
+    def _build(self) -> FastAPI:
+        from fastapi import FastAPI
+        from starlette.exceptions import HTTPException
+
+        app = FastAPI(
+            title="attrition",
+            version=__version__,
+            summary="Probability that employees leave.",
+            docs_url=None,
+            redoc_url=None,
+            openapi_url=None,
+        )
+        app.add_exception_handler(HTTPException, _http_problem)
+        for path, page, summary in (
+            ("/liveness", self.liveness, "Whether the process answers"),
+            ("/readiness", self.readiness, "Whether a verified version is loaded"),
+            ("/v1/versions", self.versions, "Versions, their traffic and their features"),
+        ):
+            app.add_api_route(path, page, summary=summary, response_model=None, responses=_responses())
+        for path, page in (("/openapi.json", self.openapi), ("/docs", self.docs), ("/", self.root)):
+            app.add_api_route(path, page, include_in_schema=False, response_model=None)
+        return app
+
+
+def _responses() -> dict[int | str, dict[str, Any]]:
+    content: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+    unready: dict[str, Any] = {"application/problem+json": {"schema": {"type": "object"}}}
+    return {
+        200: {"description": "As asked.", "content": content},
+        503: {"description": "No version is loaded yet.", "content": unready},
+    }
+
+
+async def _http_problem(_request: Any, error: Any) -> Response:
+    """The router's own errors, 404 and 405, as problem documents."""
+    headers = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
+    if error.status_code == 404:
+        detail = "the paths of this service are listed at /docs"
+        return _problem(problems.Problem(404, "not-found", "Nothing is here", detail, headers=headers))
+    title = "The method is not allowed"
+    return _problem(
+        problems.Problem(error.status_code, "method-not-allowed", title, "see the header allow", headers=headers)
+    )
+
+
+def _problem(problem: problems.Problem) -> Response:
+    from starlette.responses import Response
+
+    headers = {name.decode(): value.decode() for name, value in problem.headers}
+    return Response(problem.body, problem.status, headers, problems.CONTENT_TYPE.decode())
+
+
+def _json(document: dict[str, Any]) -> Response:
+    from starlette.responses import JSONResponse
+
+    return JSONResponse(document)

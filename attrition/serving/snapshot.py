@@ -1,0 +1,135 @@
+"""What a replica serves at one moment: verified model versions and the split between them, never changed in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrition.errors import Fault, IntegrityError
+from attrition.serving.records import RecordCodec, request_schema, selector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from attrition.data.schema import FeatureSchema
+    from attrition.scoring.scorer import Scorer
+    from attrition.serving.traffic import Split, Traffic, Variant
+
+
+class Bundle(Protocol):
+    """What serving needs from a loaded version; :class:`attrition.registry.bundle.Bundle` provides it."""
+
+    @property
+    def version(self) -> str:
+        """Semantic version."""
+
+    @property
+    def scorer(self) -> Scorer:
+        """The compiled model."""
+
+    @property
+    def schema(self) -> FeatureSchema:
+        """The features that it reads."""
+
+    @property
+    def threshold(self) -> float:
+        """Probability from which a person is expected to leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One variant, ready to score.
+
+    Attributes
+    ----------
+    variant : Variant
+        Name, version and weight.
+    bundle : Bundle
+        The verified version.
+    select : callable
+        Takes the version's features, in its order, from a decoded record.
+    """
+
+    variant: Variant
+    bundle: Bundle
+    select: Callable[[Any], tuple[float | None, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One generation of traffic with everything loaded that it needs.
+
+    Attributes
+    ----------
+    traffic : Traffic
+        As deployed.
+    lanes : mapping of str to Lane
+        Every variant by name, also those without traffic.
+    split : Split
+        Assignment of records to variants.
+    sole : Lane or None
+        The lane that takes all traffic, if one does: no hash is needed then.
+    codec : RecordCodec
+        Decoder for records that any variant may answer.
+    """
+
+    traffic: Traffic
+    lanes: Mapping[str, Lane]
+    split: Split
+    sole: Lane | None
+    codec: RecordCodec
+
+    @property
+    def schema(self) -> FeatureSchema:
+        """Features that a request may have."""
+        return self.codec.schema
+
+
+def load_snapshot(
+    traffic: Traffic,
+    load: Callable[[str, str], Bundle],
+    *,
+    max_records: int,
+    previous: Snapshot | None = None,
+) -> Snapshot:
+    """Load and verify every version of `traffic`, then build the snapshot; versions of `previous` are reused.
+
+    Raises
+    ------
+    AttritionError
+        A version cannot be loaded or is not the one that was announced; nothing has changed then.
+    """
+    warm = {lane.variant.manifest_sha256: lane.bundle for lane in previous.lanes.values()} if previous else {}
+    bundles: dict[str, Bundle] = {}
+    for variant in traffic.variants:
+        known = bundles.get(variant.manifest_sha256) or warm.get(variant.manifest_sha256)
+        bundle = known or load(variant.bundle, variant.manifest_sha256)
+        if bundle.version != variant.version:
+            raise IntegrityError(
+                Fault(
+                    f"variant {variant.name}",
+                    f"the bundle holds version {bundle.version}, the traffic announces {variant.version}",
+                    remedy="export the bundle again",
+                )
+            )
+        bundles[variant.manifest_sha256] = bundle
+    lanes = {
+        variant.name: Lane(variant, bundle := bundles[variant.manifest_sha256], selector(bundle.schema.names))
+        for variant in traffic.variants
+    }
+    split = traffic.split
+    return Snapshot(
+        traffic=traffic,
+        lanes=lanes,
+        split=split,
+        sole=lanes[split.sole.name] if split.sole else None,
+        codec=_codec([lane.bundle.schema for lane in lanes.values()], max_records, previous),
+    )
+
+
+def _codec(schemas: Sequence[FeatureSchema], max_records: int, previous: Snapshot | None) -> RecordCodec:
+    """Decoder of the merged schema; a change of weights alone reuses the generated structs."""
+    schema = request_schema(schemas)
+    if previous and previous.codec.schema == schema and previous.codec.max_records == max_records:
+        return previous.codec
+    return RecordCodec(schema, max_records=max_records)

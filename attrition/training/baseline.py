@@ -1,0 +1,20 @@
+"""The baseline that every search must beat: balanced logistic regression, `max_iter` 1000, seed 42."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from attrition.training.families import Value
+
+BASELINE: tuple[str, Mapping[str, Value]] = (
+    "logistic_regression",
+    MappingProxyType({"C": 1.0, "class_weight": "balanced", "max_iter": 1000}),
+)
+"""Family and hyperparameters."""
+
+BASELINE_SEED = 42
+"""Seed of its folds and fit."""

@@ -1,0 +1,167 @@
+"""Embedded and background Rays: beside each other, and gone afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from attrition.cluster.environment import free_ports
+from attrition.cluster.session import active_session, connect
+from attrition.settings import Settings
+
+pytestmark = [pytest.mark.ray, pytest.mark.skipif(sys.platform == "win32", reason="process groups")]
+
+PROGRAM = """
+import json, sys, time
+from attrition.cluster import endpoint
+from attrition.cluster.session import connect
+from attrition.serving.traffic import Traffic
+from attrition.settings import Settings
+
+step, home, port, uri, version, digest = sys.argv[1:]
+settings = Settings.from_environment({}, home=home, serve_port=int(port))
+traffic = Traffic.single(version, uri, digest)
+if step == "embedded":
+    with connect(settings, serving=True) as session:
+        print(json.dumps(endpoint.up(settings, traffic).to_dict() | {"address": session.address}), flush=True)
+        time.sleep(120)
+elif step == "up":
+    print(json.dumps(endpoint.up(settings, traffic).to_dict()))
+elif step == "status":
+    print(json.dumps(endpoint.status(settings).to_dict()))
+elif step == "down":
+    print(json.dumps(endpoint.down(settings)))
+"""
+
+
+def processes(marker: str) -> list[str]:
+    """Command lines and environments that mention a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if marker.encode() in text and int(entry.name) != os.getpid():
+            found.append(entry.name)
+    return found
+
+
+def wait_until_gone(marker: str, timeout_seconds: float = 15.0) -> list[str]:
+    deadline = time.monotonic() + timeout_seconds
+    while (left := processes(marker)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return left
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def arguments(make_bundle, home):
+    """Arguments of PROGRAM for a version and a port of its own."""
+    bundle = make_bundle("1.0.0", 0.0)
+    (port,) = free_ports(1)
+    return [str(home), str(port), bundle.uri, bundle.version, bundle.manifest_sha256]
+
+
+@pytest.fixture
+def environ(tmp_path):
+    """Makes the Rays of a test recognisable, and keeps their folders together."""
+    temp = Path("/tmp") / f"at{os.getpid()}-{tmp_path.name[-6:]}"  # short: sockets are made below it
+    temp.mkdir()
+    yield {**os.environ, "TMPDIR": str(temp)}
+    temp.rmdir()
+
+
+def test_a_second_session_of_a_process_is_shared(ray_cluster, tmp_path):
+    """Ray has one connection per process; closing a shared one leaves it open."""
+    with connect(Settings.from_environment(home=tmp_path)) as shared:
+        assert (shared.address, shared.embedded) == (ray_cluster.address, False)
+    assert active_session() is ray_cluster
+    assert httpx.get(f"{ray_cluster.dashboard_url}/api/version").is_success
+
+
+def test_nothing_listens_outside_this_machine(ray_cluster):
+    """The embedded Ray is on the loopback interface."""
+    assert ray_cluster.address.startswith("127.0.0.1:")
+    assert ray_cluster.fast_ingress
+
+
+def test_an_embedded_ray_beside_another_ends_without_a_trace(ray_cluster, arguments, environ):
+    """A second cluster serves beside the shared one; Ctrl-C ends it quietly, with every process and file of it."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "embedded", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ,
+        start_new_session=True,
+    )
+    with program:
+        started = json.loads(program.stdout.readline())
+        assert started["running"]
+        assert started["address"] != ray_cluster.address
+        answer = httpx.post(f"{started['url']}/v1/predict", json={"age": 30})
+        assert answer.json()["model_version"] == "1.0.0"
+        assert processes(environ["TMPDIR"])
+        # a terminal sends Ctrl-C to the whole process group
+        os.killpg(program.pid, signal.SIGINT)
+        _, noise = program.communicate(timeout=60)
+    assert noise.splitlines()[-1].startswith("KeyboardInterrupt")
+    assert not [line for line in noise.splitlines() if "ray" in line.lower() and "error" in line.lower()]
+    assert wait_until_gone(environ["TMPDIR"]) == []
+    assert list(Path(environ["TMPDIR"]).iterdir()) == []
+
+
+def test_a_local_head_outlives_its_command_and_is_taken_down(arguments, environ, home):
+    """`serve up` in one process, a prediction, `status` and `down` in others; nothing is left."""
+
+    def run(step):
+        command = [sys.executable, "-c", PROGRAM, step, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    up = run("up")
+    try:
+        assert up["running"]
+        assert httpx.post(f"{up['url']}/v1/predict", json={"age": 30}).is_success
+        assert run("status") == up
+        again = run("up")
+        assert (again["generation"], again["dashboard_url"]) == (up["generation"] + 1, up["dashboard_url"])
+    finally:
+        assert run("down") is True
+    assert wait_until_gone(environ["TMPDIR"]) == []
+    assert list(Path(environ["TMPDIR"]).iterdir()) == []
+    assert not (home / "local-ray.json").exists()
+    assert run("status")["state"] == "NOT_STARTED"
+    assert run("down") is False
+    with pytest.raises(httpx.TransportError):
+        httpx.get(up["url"])
+
+
+def test_joining_a_cluster_by_its_address(ray_cluster, tmp_path):
+    """Another process joins by host:port, and leaves the cluster running."""
+    program = (
+        "import sys\n"
+        "from attrition.cluster.session import connect\n"
+        "from attrition.settings import Settings\n"
+        "with connect(Settings.from_environment({}, home=sys.argv[1], ray_address=sys.argv[2])) as session:\n"
+        "    print(session.address, session.dashboard_url, session.embedded)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path), ray_cluster.address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == [ray_cluster.address, ray_cluster.dashboard_url, "False"], done.stderr
+    assert httpx.get(f"{ray_cluster.dashboard_url}/api/version").is_success
+

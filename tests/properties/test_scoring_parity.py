@@ -1,0 +1,107 @@
+"""Whatever is fitted, its scorer equals it; whatever is stored, it scores the same when read back."""
+
+from __future__ import annotations
+
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from attrition.data.schema import Feature, FeatureSchema
+from attrition.errors import IntegrityError
+from attrition.scoring.compile import compile_candidate, prove_equal
+from attrition.scoring.ensembles import largest_not_above
+from attrition.scoring.scorer import load_scorer
+from attrition.training.families import FAMILIES
+
+SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+FAMILY_PARAMETERS = {
+    "logistic_regression": st.fixed_dictionaries({"C": st.sampled_from([1e-3, 1.0, 100.0])}),
+    "random_forest": st.fixed_dictionaries(
+        {"n_estimators": st.integers(1, 6), "max_depth": st.sampled_from([2, 6, None]), "bootstrap": st.booleans()}
+    ),
+    "extra_trees": st.fixed_dictionaries({"n_estimators": st.integers(1, 6), "max_depth": st.sampled_from([2, 6, None])}),
+    "hist_gradient_boosting": st.fixed_dictionaries(
+        {"max_iter": st.integers(1, 8), "max_leaf_nodes": st.sampled_from([2, 31, 100]), "min_samples_leaf": st.just(2)}
+    ),
+}
+
+
+@st.composite
+def fitted(draw, family):
+    """A fitted candidate of a family on random data: scales, ties, missing values, categories, and maybe a calibration."""
+    from sklearn.calibration import CalibratedClassifierCV
+
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kinds = draw(st.lists(st.sampled_from(["continuous", "integer", "binary", "category"]), min_size=1, max_size=4))
+    schema = FeatureSchema(features=tuple(Feature(name=f"f{i}", kind=kind) for i, kind in enumerate(kinds)))
+    n_rows = draw(st.integers(40, 120))
+    scale = 10.0 ** draw(st.integers(-6, 6))
+    columns = {
+        "continuous": lambda: rng.normal(size=n_rows) * scale,
+        "integer": lambda: rng.integers(-50, 50, n_rows).astype(float),
+        "binary": lambda: rng.integers(0, 2, n_rows).astype(float),
+        "category": lambda: rng.choice([-3.0, 0.0, 1.0, 12.0], n_rows),
+    }
+    frame = pd.DataFrame({feature.name: columns[feature.kind]() for feature in schema.features})
+    frame = frame.mask(rng.random(frame.shape) < draw(st.sampled_from([0.0, 0.1, 0.5])))
+    y = rng.integers(0, 2, n_rows)
+    y[:4] = [0, 1, 0, 1]
+    classifier = FAMILIES[family].build(schema, draw(FAMILY_PARAMETERS[family]), 0)
+    calibration = draw(st.sampled_from(["none", "sigmoid", "isotonic"]))
+    if calibration != "none":
+        classifier = CalibratedClassifierCV(classifier, method=calibration, cv=2, ensemble=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # convergence and the like: a badly fitted model must compile as well
+        classifier.fit(frame, y)
+    names = list(schema.names)
+    return SimpleNamespace(
+        classifier=classifier, schema=schema, features=frame, score=lambda f: classifier.predict_proba(f[names])[:, 1]
+    )
+
+
+@pytest.mark.parametrize("family", FAMILY_PARAMETERS)
+@SLOW
+@given(st.data())
+def test_scorer_equals_pipeline_and_survives_storage(family, data):
+    """On the data, on edge records, one by one and in batches."""
+    candidate = data.draw(fitted(family))
+    files = compile_candidate(candidate)
+    parity = prove_equal(files, candidate, candidate.features)
+    assert parity.max_difference <= (1e-9 if family == "logistic_regression" else 1e-12)
+    records = candidate.features.to_numpy()
+    again = load_scorer({name: bytes(bytearray(content)) for name, content in files.items()})
+    np.testing.assert_array_equal(again.score(records), load_scorer(files).score(records))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=20),
+    st.floats(-1e6, 1e6),
+    st.floats(1e-6, 1e6),
+)
+def test_folded_threshold_decides_as_the_rounded_comparison(thresholds, shift, scale):
+    """For the threshold itself and its neighbours: the fold is exact."""
+
+    def g(x):
+        return ((x - shift) / scale).astype(np.float32).astype(np.float64)
+
+    targets = np.array(thresholds)
+    with np.errstate(over="ignore"):
+        boundary = largest_not_above(g, targets)
+        inside = np.abs(boundary) < np.finfo(np.float64).max
+        assert (g(boundary)[inside] <= targets[inside]).all()
+        assert (g(np.nextafter(boundary, np.inf))[inside] > targets[inside]).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=400))
+def test_arbitrary_bytes_are_refused_with_one_kind_of_error(data):
+    """Never a crash, never a scorer."""
+    with pytest.raises(IntegrityError):
+        load_scorer({"scorer.json": data, "trees.bin": data})

@@ -1,0 +1,85 @@
+"""Properties of the split between variants."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attrition.serving.traffic import N_BUCKETS, Traffic, Variant
+
+PEOPLE = [f"E-{i}" for i in range(2_000)]
+
+salts = st.text(max_size=20)
+shares = st.integers(0, N_BUCKETS)
+
+
+def traffic(*weights: int, salt: str = "attrition") -> Traffic:
+    """Champion first; weights in buckets."""
+    return Traffic(
+        variants=tuple(
+            Variant(name=f"v{i}", version=f"1.{i}.0", bundle="b", manifest_sha256="0" * 64, weight=w / N_BUCKETS)
+            for i, w in enumerate(weights)
+        ),
+        salt=salt,
+    )
+
+
+def assigned(split) -> list[str]:
+    return [split.assign(person, draw=0)[0].name for person in PEOPLE]
+
+
+@given(share=shares, salt=salts, person=st.text(max_size=30))
+def test_assignment_is_stable(share, salt, person):
+    """The same person meets the same variant, however often the split is built."""
+    one, other = (traffic(N_BUCKETS - share, share, salt=salt).split for _ in range(2))
+    assert one.assign(person, draw=0) == other.assign(person, draw=N_BUCKETS - 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(share=shares, salt=salts)
+def test_a_share_is_near_its_weight(share, salt):
+    """Five standard deviations of a fair draw."""
+    weight = share / N_BUCKETS
+    found = assigned(traffic(N_BUCKETS - share, share, salt=salt).split).count("v1") / len(PEOPLE)
+    assert abs(found - weight) <= 5 * sqrt(weight * (1 - weight) / len(PEOPLE)) + 1e-12
+
+
+@settings(max_examples=30, deadline=None)
+@given(low=shares, high=shares, salt=salts)
+def test_raising_a_share_moves_nobody_back(low, high, salt):
+    """Who met the challenger still meets it; lowering the share again restores the old assignment exactly."""
+    low, high = sorted((low, high))
+    before = assigned(traffic(N_BUCKETS - low, low, salt=salt).split)
+    after = assigned(traffic(N_BUCKETS - high, high, salt=salt).split)
+    assert all(new == "v1" for old, new in zip(before, after, strict=True) if old == "v1")
+    assert assigned(traffic(N_BUCKETS - low, low, salt=salt).split) == before
+
+
+@settings(max_examples=30, deadline=None)
+@given(cuts=st.lists(shares, min_size=3, max_size=3), salt=salts)
+def test_several_challengers_never_return_people_to_the_champion(cuts, salt):
+    """With the other challenger's share as it was, raising one takes people only from the champion and the other."""
+    first, second, third = sorted(cuts)
+    other = N_BUCKETS - third
+    before = assigned(traffic(N_BUCKETS - first - other, first, other, salt=salt).split)
+    after = assigned(traffic(N_BUCKETS - second - other, second, other, salt=salt).split)
+    for old, new in zip(before, after, strict=True):
+        assert new != "v0" or old == "v0"
+        assert new == "v1" or old != "v1"
+
+
+@given(weights=st.lists(st.integers(0, 1_000), min_size=1, max_size=6).filter(any))
+def test_every_bucket_has_a_variant_with_weight(weights):
+    """Any shares that sum to one cover all buckets, and a variant without weight gets nobody."""
+    total = sum(weights)
+    split = Traffic(
+        variants=tuple(
+            Variant(name=f"v{i}", version="1.0.0", bundle="b", manifest_sha256="0" * 64, weight=weight / total)
+            for i, weight in enumerate(weights)
+        )
+    ).split
+    idle = {f"v{i}" for i, weight in enumerate(weights) if weight == 0}
+    for draw in range(0, N_BUCKETS, 7):
+        assert split.assign(None, draw=draw)[0].name not in idle

@@ -1,0 +1,78 @@
+"""What can be said about the endpoint without a Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from attrition.cluster import endpoint
+from attrition.cluster.local_head import RECORD, find_local_head, stop_local_head
+from attrition.errors import ConfigError, PortInUse, RayUnreachable
+from attrition.serving.traffic import Traffic
+from attrition.settings import Settings
+
+TRAFFIC = Traffic.single("1.0.0", "/bundles/1.0.0", "a" * 64)
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(endpoint, "active_session", lambda: None)
+    return Settings.from_environment({}, home=tmp_path)
+
+
+def test_nothing_is_served(settings):
+    """Without a Ray the status says so and there is nothing to take down."""
+    status = endpoint.status(settings)
+    assert (status.running, status.state, status.url) == (False, "NOT_STARTED", settings.serve_url)
+    assert not endpoint.down(settings)
+
+
+def test_a_port_in_use_is_told_before_anything_starts(settings):
+    """The message names the port and what to do; no Ray was started."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        busy = settings.model_copy(update={"serve_port": server.getsockname()[1]})
+        with pytest.raises(PortInUse, match=f"port {busy.serve_port}.*ATTRITION_SERVE_PORT"):
+            endpoint.up(busy, TRAFFIC)
+    assert find_local_head(busy) is None
+    assert not (busy.home / RECORD).exists()
+
+
+def test_a_bad_configuration_is_told_before_anything_starts(settings):
+    """A misspelt name."""
+    with pytest.raises(ConfigError, match="locl"):
+        endpoint.up(settings, TRAFFIC, "locl")
+
+
+def test_a_dashboard_that_does_not_answer(settings):
+    """A Ray address that leads nowhere."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    gone = settings.model_copy(update={"ray_address": f"http://127.0.0.1:{port}"})
+    with pytest.raises(RayUnreachable, match="dashboard does not answer"):
+        endpoint.status(gone)
+
+
+def test_a_stale_record_ends_nobody(settings):
+    """A recorded process id that belongs to another process now is left alone."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
+        record = {"pid": stranger.pid, "address": "127.0.0.1:1", "dashboard_url": "http://127.0.0.1:2"}
+        settings.home.mkdir(parents=True, exist_ok=True)
+        (settings.home / RECORD).write_text(json.dumps({**record, "folder": "/tmp/attrition-ray-gone"}))
+        assert find_local_head(settings) is None
+        assert not stop_local_head(settings)
+        assert not (settings.home / RECORD).exists()
+        os.kill(stranger.pid, 0)
+        stranger.communicate(b"\n")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "nonsense"])
+def test_a_broken_record_is_no_head(settings, text):
+    """A record that was half-written counts as none."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    (settings.home / RECORD).write_text(text)
+    assert find_local_head(settings) is None

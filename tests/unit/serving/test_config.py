@@ -1,0 +1,85 @@
+"""Serve configuration files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from attrition.errors import ConfigError
+from attrition.serving.app import parse_args
+from attrition.serving.config import ServeConfig
+from attrition.serving.traffic import Traffic
+
+SHIPPED = Path(__file__).parents[3] / "serve_configs"
+TRAFFIC = Traffic.single("1.0.0", "/bundles/1.0.0", "a" * 64)
+
+
+@pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray's own models
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_files_are_valid_for_ray_serve(path):
+    """Ray's own schema accepts the file as it is, and filled in."""
+    from ray.serve.schema import ServeDeploySchema
+
+    ServeDeploySchema.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    request = ServeConfig.load(path).request(TRAFFIC, host="127.0.0.1", port=8000)
+    deployed = ServeDeploySchema.model_validate(request)
+    assert deployed.applications[0].deployments[0].user_config == TRAFFIC.model_dump(mode="json")
+    assert deployed.http_options.port == 8000
+
+
+def write(folder, change):
+    document = yaml.safe_load((SHIPPED / "local.yaml").read_text(encoding="utf-8"))
+    change(document)
+    path = folder / "serve.yaml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(proxy_locatoin="HeadOnly"), "unknown key proxy_locatoin"),
+        (lambda d: d["http_options"].update(port=80), "unknown key http_options.port"),
+        (lambda d: d["applications"][0]["deployments"][0].update(max_ongoing_request=3), "max_ongoing_request"),
+        (lambda d: d["applications"][0]["args"].update(limit=3), "args.limit"),
+        (lambda d: d["applications"][0]["args"]["limits"].update(max_records=0), "max_records"),
+        (lambda d: d["applications"][0]["deployments"][0].update(name="Gatway"), "exactly Gateway"),
+        (lambda d: d["applications"][0]["deployments"][0].update(num_replicas=2), "not both"),
+        (lambda d: d["applications"][0]["deployments"][0]["autoscaling_config"].update(min_replicas=4), "above"),
+        (lambda d: d["applications"][0].update(import_path="os:system"), "import_path"),
+        (lambda d: d["applications"][0]["deployments"][0].update(user_config={}), "user_config"),
+        (lambda d: d.update(applications=[]), "applications"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, change, message):
+    """Ray Serve would ignore most of these."""
+    with pytest.raises(ConfigError, match=message):
+        ServeConfig.load(write(tmp_path, change))
+
+
+def test_all_mistakes_at_once(tmp_path):
+    """One round trip is enough to repair a file."""
+
+    def change(document):
+        document["proxy_locatoin"] = 1
+        document["applications"][0]["typo"] = 1
+
+    with pytest.raises(ConfigError) as caught:
+        ServeConfig.load(write(tmp_path, change))
+    assert len(caught.value.faults) == 2
+
+
+def test_an_unknown_name_lists_the_shipped_ones():
+    """A misspelt name says which there are."""
+    with pytest.raises(ConfigError, match="local"):
+        ServeConfig.load("locl")
+
+
+@pytest.mark.parametrize("args", [{"limit": {}}, {"limits": {"max_records": 0}}, {"limits": {"records": 5}}])
+def test_the_builder_refuses_unknown_arguments(args):
+    """Also when the application is deployed by other means than attrition."""
+    with pytest.raises(ConfigError):
+        parse_args(args)
+    assert parse_args({}).max_records == 1_000

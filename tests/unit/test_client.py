@@ -1,0 +1,176 @@
+"""The HTTP client, against an endpoint played by a function."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+
+from attrition.client import COLUMNS, Client
+from attrition.data.schema import FeatureSchema
+from attrition.errors import ServingError, UsageError
+
+FEATURES = FeatureSchema.default()
+
+
+class Endpoint:
+    """Answers like the gateway: probability = age / 100. Up to three records fit in a request."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict] = []
+        self.before: list = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/versions":
+            return httpx.Response(200, json={"schema": FEATURES.to_dict(), "limits": {"max_records": 3}})
+        if self.before:
+            step = self.before.pop(0)
+            if isinstance(step, Exception):
+                raise step
+            return step
+        body = json.loads(request.content)
+        self.bodies.append(body)
+        return httpx.Response(200, json={"predictions": [self.answer(record) for record in body["records"]]})
+
+    @staticmethod
+    def answer(record: dict) -> dict:
+        probability = record.get("age", 0) / 100
+        fixed = {"prediction_id": "p", "model_version": "1.0.0", "variant": "blue", "threshold": 0.5, "reason": "sole"}
+        return {**fixed, "probability": probability, "decision": probability >= 0.5}
+
+
+@pytest.fixture
+def endpoint():
+    return Endpoint()
+
+
+@pytest.fixture
+def waits():
+    return []
+
+
+@pytest.fixture
+def client(endpoint, waits):
+    with Client("http://endpoint/", transport=httpx.MockTransport(endpoint), sleep=waits.append) as made:
+        yield made
+
+
+def busy(status=503, **headers):
+    return httpx.Response(status, text="full", headers=headers)
+
+
+def test_a_frame_is_scored_in_batches(client, endpoint):
+    """Rows beyond the limit go in further requests; index and order stay."""
+    frame = pd.DataFrame({"age": np.arange(20.0, 90.0, 10.0)}, index=list("abcdefg"))
+    scored = client.predict(frame)
+    assert list(scored.columns) == list(COLUMNS)
+    assert list(scored.index) == list("abcdefg")
+    assert scored["probability"].tolist() == pytest.approx((frame["age"] / 100).tolist())
+    assert scored["decision"].tolist() == [False, False, False, True, True, True, True]
+    assert [len(body["records"]) for body in endpoint.bodies] == [3, 3, 1]
+    assert scored.dtypes["decision"] == bool
+
+
+def test_only_features_and_ids_leave(client, endpoint):
+    """Outcomes and sensitive attributes stay here; NaN is left out; numpy numbers become JSON numbers."""
+    frame = pd.DataFrame(
+        {
+            "employee_id": [7, 8],
+            "gender": ["f", "m"],
+            "attrition": [0, 1],
+            "age": [30.5, np.nan],
+            "projects_count": np.array([2, 3], dtype=np.int32),
+        }
+    )
+    client.predict(frame)
+    assert endpoint.bodies[0]["records"] == [
+        {"employee_id": 7, "age": 30.5, "projects_count": 2},
+        {"employee_id": 8, "projects_count": 3},
+    ]
+
+
+def test_no_rows(client, endpoint):
+    """An empty frame asks nobody and has the same columns."""
+    scored = client.predict(pd.DataFrame({"age": []}))
+    assert (list(scored.columns), len(scored), endpoint.bodies) == (list(COLUMNS), 0, [])
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame({"x": [1]}), pd.DataFrame({"age": [np.inf]})])
+def test_frames_that_cannot_be_meant(client, frame):
+    """No feature at all, or infinite values."""
+    with pytest.raises(UsageError):
+        client.predict(frame)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [busy(), busy(429), httpx.ConnectError("refused"), httpx.RemoteProtocolError("reset"), httpx.ReadError("reset")],
+)
+def test_passing_trouble_is_waited_out(client, endpoint, waits, trouble):
+    """Scoring changes nothing, so it is asked again, with growing pauses."""
+    endpoint.before = [trouble, trouble]
+    assert len(client.predict(pd.DataFrame({"age": [30.0]}))) == 1
+    assert len(waits) == 2
+    assert waits[0] < waits[1]
+
+
+def test_the_endpoint_says_how_long_to_wait(client, endpoint, waits):
+    """Retry-After is honoured."""
+    endpoint.before = [busy(**{"retry-after": "3"})]
+    client.predict(pd.DataFrame({"age": [30.0]}))
+    assert waits == [3.0]
+
+
+def test_lasting_trouble_is_reported(client, endpoint):
+    """After the last try the cause is named."""
+    endpoint.before = [httpx.ConnectError("refused")] * 10
+    with pytest.raises(ServingError, match="no connection in 6 tries"):
+        client.predict(pd.DataFrame({"age": [30.0]}))
+    endpoint.before = [busy()] * 10
+    with pytest.raises(ServingError, match="answered 503"):
+        client.predict(pd.DataFrame({"age": [30.0]}))
+
+
+def test_refused_rows_are_named_by_row_and_column(client, endpoint):
+    """The position in the frame, not in the batch."""
+    problem = {
+        "title": "t",
+        "status": 422,
+        "detail": "d",
+        "n_errors": 3,
+        "errors": [{"pointer": "/records/1/age", "detail": "is bad"}, {"pointer": "/records/2", "detail": "is worse"}],
+    }
+    refused = httpx.Response(422, json=problem, headers={"content-type": "application/problem+json"})
+    endpoint.before = [httpx.Response(200, json={"predictions": [Endpoint.answer({})] * 3}), refused]
+    with pytest.raises(ServingError) as caught:
+        client.predict(pd.DataFrame({"age": np.arange(6.0)}))
+    assert str(caught.value).splitlines() == [
+        "row 4, column age: is bad.",
+        "row 5: is worse.",
+        "http://endpoint: 1 more bad fields.",
+    ]
+
+
+def test_other_problems_carry_their_text(client, endpoint):
+    """A problem without fields is one sentence."""
+    problem = {"title": "Too large", "status": 413, "detail": "send several"}
+    endpoint.before = [httpx.Response(413, json=problem, headers={"content-type": "application/problem+json"})]
+    with pytest.raises(ServingError, match=r"Too large \(413\); send several"):
+        client.predict(pd.DataFrame({"age": [1.0]}))
+
+
+def test_ready(endpoint):
+    """Ready, not ready, and nobody there."""
+
+    def answer(status):
+        return httpx.MockTransport(lambda _request: httpx.Response(status))
+
+    def nobody(_request):
+        raise httpx.ConnectError("refused")
+
+    assert Client("http://e", transport=answer(200)).ready()
+    assert not Client("http://e", transport=answer(503)).ready()
+    assert not Client("http://e", transport=httpx.MockTransport(nobody)).ready()
