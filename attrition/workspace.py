@@ -14,6 +14,7 @@ The Workspace composes the packages and adds no logic of its own. Every method h
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ class Workspace:
     def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
         self.settings = settings or Settings.from_environment(**overrides)
         self._session: RaySession | None = None
+        self._open = ExitStack()
 
     def __repr__(self) -> str:
         return f"Workspace(home={str(self.settings.home)!r}, tracking={self.settings.tracking_uri!r})"
@@ -108,13 +110,20 @@ class Workspace:
 
         if self._session is None:
             self._session = connect(self.settings, serving=serving)
+            self._open.callback(self._session.close)
         return self._session
 
+    def _ray_for_search(self, on_step: Callable[[str], None] | None) -> None:
+        if on_step is not None:
+            on_step("Starting Ray")
+        self.ray()
+        if on_step is not None:
+            on_step("Searching")
+
     def close(self) -> None:
-        """Leave or stop the Ray session; the stores need no closing."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        """Close the clients, leave or stop the Ray session; the stores need no closing. Harmless when repeated."""
+        self._open.close()
+        self._session = None
 
     def tune(
         self,
@@ -151,7 +160,7 @@ class Workspace:
 
         search_plan, policy = SearchPlan.load(plan), _policy(gates)
         dataset = self.data.read(snapshot)
-        self.ray()
+        self._ray_for_search(on_step)
         return admission.tune(
             self.models, self.settings, dataset, search_plan, policy, on_trial=on_trial, on_step=on_step, resume=resume
         )
@@ -221,10 +230,10 @@ class Workspace:
         return self.models.by_fingerprint(lineage.fingerprint)
 
     def client(self, url: str | None = None) -> Client:
-        """An HTTP client of the endpoint."""
+        """An HTTP client of the endpoint, closed with this workspace."""
         from attrition.client import Client
 
-        return Client(url or self.settings.serve_url)
+        return self._open.enter_context(Client(url or self.settings.serve_url))
 
 
 class Data:
@@ -271,8 +280,8 @@ class Data:
 
         The same content again yields the existing snapshot.
         """
-        from attrition.data.quality import check_quality, repair
         from attrition.data.dataset import Dataset
+        from attrition.data.quality import check_quality, repair
 
         extract = self.extract(path, mapping)
         report = check_quality(extract)
@@ -288,6 +297,7 @@ class Data:
             Nothing is stored, or not this version.
         """
         from attrition.data.dataset import Dataset
+        from attrition.data.findings import QualityReport
 
         table, snapshot = self.tables.read_snapshot(version)
         return Dataset(table, snapshot, self.tables.quality(snapshot.version) or QualityReport((), len(table)))

@@ -72,7 +72,6 @@ def _unchanged_or_tuned(workspace: Workspace, plan: str) -> ModelVersion:
         return known
     say("\n[bold]2. Search[/bold]")
     with SearchProgress() as progress:
-        progress.step("Searching")
         run = workspace.tune(plan, on_trial=progress.trial, on_step=progress.step)
     say("\n[bold]3. Judge and register[/bold]")
     emit(None, evaluation_view(run.evaluation))

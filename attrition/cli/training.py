@@ -32,9 +32,6 @@ def tune(
     from attrition.cli.progress import SearchProgress
 
     with open_workspace(ctx) as workspace, SearchProgress() as progress:
-        progress.step("Starting Ray")
-        workspace.ray()
-        progress.step("Searching")
         run = workspace.tune(
             config,
             snapshot=snapshot,

@@ -31,18 +31,23 @@ import contextlib
 import os
 import random
 import socket
+import tempfile
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from attrition.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 
 MARKER = "ATTRITION_RAY_FOLDER"
 """Set beside the others. Where it is set already, they were not chosen by the user but inherited from another Ray."""
 
+_LONGEST_ROOT = 10
+"""HAProxy's control socket is the longest path: 87 characters below the root, and it may have 97."""
 _REPLICA_PORTS = range(30_000, 32_700, 100)
 """Below the range from which systems give out ephemeral ports, and outside that of Ray's workers."""
 
@@ -119,6 +124,24 @@ def local_environment(folder: Path, *, serving: bool) -> dict[str, str]:
     if MARKER not in os.environ:
         variables |= {name: os.environ[name] for name in variables.keys() & os.environ.keys()}
     return {**variables, MARKER: str(folder)}
+
+
+def new_folder() -> Path:
+    """A new, private folder for one Ray: below ``RAY_TMPDIR`` if that is set, else below ``/tmp``.
+
+    Not below ``TMPDIR``, which may be long: sockets are made in it, and the system limits the length of their paths.
+
+    Raises
+    ------
+    ConfigError
+        ``RAY_TMPDIR`` is too long for that.
+    """
+    root = os.environ.get("RAY_TMPDIR") or ("/tmp" if os.name == "posix" else tempfile.gettempdir())  # noqa: S108
+    if os.name == "posix" and len(root) > _LONGEST_ROOT:
+        raise ConfigError(
+            Fault("RAY_TMPDIR", f"has {len(root)} characters", f"at most {_LONGEST_ROOT} leave room for Ray's sockets")
+        )
+    return Path(tempfile.mkdtemp(prefix="attrition-", dir=root))
 
 
 @contextlib.contextmanager

@@ -14,17 +14,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrition.cluster.environment import LOOPBACK, free_ports, local_environment
+from attrition.cluster.environment import LOOPBACK, free_ports, local_environment, new_folder
 from attrition.errors import Fault, PlatformError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from attrition.settings import Settings
 
@@ -88,7 +87,7 @@ def start_local_head(settings: Settings, *, num_cpus: int | None = None) -> Loca
     running = find_local_head(settings)
     if running is not None:
         return running
-    folder = Path(tempfile.mkdtemp(prefix="attrition-ray-"))
+    folder = new_folder()
     gcs, dashboard, metrics, agent, agent_grpc, runtime_env = free_ports(6)
     options: dict[str, object] = {
         "--node-ip-address": LOOPBACK,

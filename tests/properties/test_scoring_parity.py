@@ -25,37 +25,53 @@ FAMILY_PARAMETERS = {
     "random_forest": st.fixed_dictionaries(
         {"n_estimators": st.integers(1, 6), "max_depth": st.sampled_from([2, 6, None]), "bootstrap": st.booleans()}
     ),
-    "extra_trees": st.fixed_dictionaries({"n_estimators": st.integers(1, 6), "max_depth": st.sampled_from([2, 6, None])}),
+    "extra_trees": st.fixed_dictionaries(
+        {"n_estimators": st.integers(1, 6), "max_depth": st.sampled_from([2, 6, None])}
+    ),
     "hist_gradient_boosting": st.fixed_dictionaries(
         {"max_iter": st.integers(1, 8), "max_leaf_nodes": st.sampled_from([2, 31, 100]), "min_samples_leaf": st.just(2)}
     ),
 }
 
 
+KINDS = st.lists(st.sampled_from(["continuous", "integer", "binary", "category"]), min_size=1, max_size=4)
+
+
 @st.composite
-def fitted(draw, family):
-    """A fitted candidate of a family on random data: scales, ties, missing values, categories, and maybe a calibration."""
+def recipes(draw, family):
+    """What to fit: kinds of features, size, scale, share of missing values, parameters, calibration, seed."""
+    return SimpleNamespace(
+        family=family,
+        kinds=draw(KINDS),
+        n_rows=draw(st.integers(40, 120)),
+        scale=10.0 ** draw(st.integers(-6, 6)),
+        missing=draw(st.sampled_from([0.0, 0.1, 0.5])),
+        parameters=draw(FAMILY_PARAMETERS[family]),
+        calibration=draw(st.sampled_from(["none", "sigmoid", "isotonic"])),
+        seed=draw(st.integers(0, 2**32 - 1)),
+    )
+
+
+def _fitted(recipe):
+    """A candidate on random data with ties, missing values and categories."""
     from sklearn.calibration import CalibratedClassifierCV
 
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    kinds = draw(st.lists(st.sampled_from(["continuous", "integer", "binary", "category"]), min_size=1, max_size=4))
-    schema = FeatureSchema(features=tuple(Feature(name=f"f{i}", kind=kind) for i, kind in enumerate(kinds)))
-    n_rows = draw(st.integers(40, 120))
-    scale = 10.0 ** draw(st.integers(-6, 6))
+    rng = np.random.default_rng(recipe.seed)
+    n_rows = recipe.n_rows
+    schema = FeatureSchema(features=tuple(Feature(name=f"f{i}", kind=kind) for i, kind in enumerate(recipe.kinds)))
     columns = {
-        "continuous": lambda: rng.normal(size=n_rows) * scale,
+        "continuous": lambda: rng.normal(size=n_rows) * recipe.scale,
         "integer": lambda: rng.integers(-50, 50, n_rows).astype(float),
         "binary": lambda: rng.integers(0, 2, n_rows).astype(float),
         "category": lambda: rng.choice([-3.0, 0.0, 1.0, 12.0], n_rows),
     }
     frame = pd.DataFrame({feature.name: columns[feature.kind]() for feature in schema.features})
-    frame = frame.mask(rng.random(frame.shape) < draw(st.sampled_from([0.0, 0.1, 0.5])))
+    frame = frame.mask(rng.random(frame.shape) < recipe.missing)
     y = rng.integers(0, 2, n_rows)
     y[:4] = [0, 1, 0, 1]
-    classifier = FAMILIES[family].build(schema, draw(FAMILY_PARAMETERS[family]), 0)
-    calibration = draw(st.sampled_from(["none", "sigmoid", "isotonic"]))
-    if calibration != "none":
-        classifier = CalibratedClassifierCV(classifier, method=calibration, cv=2, ensemble=False)
+    classifier = FAMILIES[recipe.family].build(schema, recipe.parameters, 0)
+    if recipe.calibration != "none":
+        classifier = CalibratedClassifierCV(classifier, method=recipe.calibration, cv=2, ensemble=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # convergence and the like: a badly fitted model must compile as well
         classifier.fit(frame, y)
@@ -70,7 +86,7 @@ def fitted(draw, family):
 @given(st.data())
 def test_scorer_equals_pipeline_and_survives_storage(family, data):
     """On the data, on edge records, one by one and in batches."""
-    candidate = data.draw(fitted(family))
+    candidate = _fitted(data.draw(recipes(family)))
     files = compile_candidate(candidate)
     parity = prove_equal(files, candidate, candidate.features)
     assert parity.max_difference <= (1e-9 if family == "logistic_regression" else 1e-12)

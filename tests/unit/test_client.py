@@ -71,7 +71,7 @@ def test_a_frame_is_scored_in_batches(client, endpoint):
     assert scored["probability"].tolist() == pytest.approx((frame["age"] / 100).tolist())
     assert scored["decision"].tolist() == [False, False, False, True, True, True, True]
     assert [len(body["records"]) for body in endpoint.bodies] == [3, 3, 1]
-    assert scored.dtypes["decision"] == bool
+    assert scored.dtypes["decision"].kind == "b"
 
 
 def test_only_features_and_ids_leave(client, endpoint):

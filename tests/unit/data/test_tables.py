@@ -112,7 +112,7 @@ def test_writers_do_not_get_in_each_others_way(tables, table):
 def test_nothing_stored_yet(tables):
     """Says what to do."""
     assert tables.snapshots() == []
-    with pytest.raises(NotFound, match="import an extract first"):
+    with pytest.raises(NotFound, match="attrition data import FILE stores one"):
         tables.read_snapshot()
 
 

@@ -83,7 +83,9 @@ def test_forests_round_their_input_to_float32_and_so_does_the_scorer(model, empl
     np.testing.assert_array_equal(scorer.score(around[:, None]), expected)
 
 
-@pytest.mark.parametrize("model", [RandomForestClassifier(8, random_state=0), HistGradientBoostingClassifier(max_iter=8)])
+@pytest.mark.parametrize(
+    "model", [RandomForestClassifier(8, random_state=0), HistGradientBoostingClassifier(max_iter=8)]
+)
 def test_imputation_and_scaling_before_trees_fold_into_thresholds(model, employees, schema):
     """Exactly: the same float operations decide, only earlier."""
     X, y = employees()
@@ -116,10 +118,28 @@ def test_a_feature_that_no_split_reads_changes_nothing(employees):
     ("pipeline", "named"),
     [
         (Pipeline([("n", SimpleImputer()), ("m", GaussianNB())]), "GaussianNB"),
-        (Pipeline([("n", SimpleImputer()), ("b", KBinsDiscretizer(strategy="uniform")), ("m", LogisticRegression())]), "KBinsDiscretizer"),
-        (Pipeline([("n", SimpleImputer()), ("o", OneHotEncoder(handle_unknown="error")), ("m", LogisticRegression())]), "OneHotEncoder"),
-        (Pipeline([("o", OneHotEncoder(handle_unknown="ignore", min_frequency=30)), ("m", LogisticRegression())]), "OneHotEncoder"),
-        (Pipeline([("n", StandardScaler()), ("o", OneHotEncoder(handle_unknown="ignore")), ("m", LogisticRegression())]), "OneHotEncoder"),
+        (
+            Pipeline(
+                [("n", SimpleImputer()), ("b", KBinsDiscretizer(strategy="uniform")), ("m", LogisticRegression())]
+            ),
+            "KBinsDiscretizer",
+        ),
+        (
+            Pipeline(
+                [("n", SimpleImputer()), ("o", OneHotEncoder(handle_unknown="error")), ("m", LogisticRegression())]
+            ),
+            "OneHotEncoder",
+        ),
+        (
+            Pipeline([("o", OneHotEncoder(handle_unknown="ignore", min_frequency=30)), ("m", LogisticRegression())]),
+            "OneHotEncoder",
+        ),
+        (
+            Pipeline(
+                [("n", StandardScaler()), ("o", OneHotEncoder(handle_unknown="ignore")), ("m", LogisticRegression())]
+            ),
+            "OneHotEncoder",
+        ),
         (Pipeline([("m", HistGradientBoostingClassifier(max_iter=2, categorical_features=[3]))]), "native categories"),
     ],
 )
@@ -141,7 +161,9 @@ def test_a_linear_model_that_was_never_told_about_missing_values_is_refused(empl
 def test_a_calibration_of_several_models_is_refused(fit, employees):
     """ensemble=True averages pipelines: there is no single one to compile."""
     X, y = employees()
-    several = CalibratedClassifierCV(fit("random_forest", {"n_estimators": 3}).classifier, cv=2, ensemble=True).fit(X, y)
+    several = CalibratedClassifierCV(fit("random_forest", {"n_estimators": 3}).classifier, cv=2, ensemble=True).fit(
+        X, y
+    )
     with pytest.raises(ParityError, match="2 models"):
         compile_classifier(several, NAMES)
 

@@ -247,7 +247,10 @@ def test_a_change_of_weights_loads_nothing(endpoint, store, schema):
     [
         {"variants": [], "generation": 7},
         {"generation": 7},
-        {"variants": [{"name": "blue", "version": "9", "bundle": "gone", "manifest_sha256": "9" * 64}], "generation": 7},
+        {
+            "variants": [{"name": "blue", "version": "9", "bundle": "gone", "manifest_sha256": "9" * 64}],
+            "generation": 7,
+        },
         {
             "variants": [{"name": "blue", "version": "1.0.1", "bundle": "1.0.0", "manifest_sha256": "8" * 64}],
             "generation": 7,
