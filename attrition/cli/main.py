@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,4 +91,6 @@ app.add_typer(serve.app, name="serve")
 
 def main() -> None:
     """Entry point of the ``attrition`` script."""
+    # a supervisor's SIGTERM must clean up as Ctrl-C does: an embedded Ray is a dozen processes
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from attrition.cli.console import JsonFlag, emit, open_workspace
+from attrition.cli.console import JsonFlag, emit, open_workspace, say
+
+EXIT_GATE_HELD = 3
 
 app = typer.Typer(help="Register, list, show, compare and verify model versions.", no_args_is_help=True)
 
@@ -22,13 +24,19 @@ def register(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Register a judged run as the next semantic version; refused when a gate holds it.
+    """Register a judged run as the next semantic version; exits 3 when a gate holds it.
 
     Example: attrition models register 5b0e...
     """
-    from attrition.cli.views import version_view
+    from attrition.cli.views import verdict_view, version_view
 
-    version = open_workspace(ctx).models.register(run, waive=waive)
+    registry = open_workspace(ctx).models
+    verdict = registry.load(run).verdict
+    if not verdict.admits and waive is None:
+        emit({"verdict": verdict.to_dict()}, verdict_view(verdict), as_json=as_json)
+        say("Train a better candidate, or register it with --waive REASON.")
+        raise typer.Exit(EXIT_GATE_HELD)
+    version = registry.register(run, waive=waive)
     emit(version.to_dict(), version_view(version), as_json=as_json)
 
 

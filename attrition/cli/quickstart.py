@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -108,6 +107,7 @@ def mlflow_hint(workspace: Workspace) -> str:
 def _until_interrupted() -> None:
     """Wait for Ctrl-C or SIGTERM; either is the ordinary end."""
     try:
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        while True:
+            time.sleep(1)
     except KeyboardInterrupt:
         return

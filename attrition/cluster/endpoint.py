@@ -48,25 +48,20 @@ def up(settings: Settings, traffic: Traffic, config: ServeConfig | str | Path = 
     """
     if not isinstance(config, ServeConfig):
         config = ServeConfig.load(config)
-    control = _find(settings)
-    if control is None:
-        _require_free_port(settings)
-        control = _control(settings, start_local_head(settings).dashboard_url)
-    else:
-        port = control.port()
-        if port is None:
+    with contextlib.ExitStack() as on_failure:
+        control = _find(settings)
+        if control is None:
             _require_free_port(settings)
-        elif port != settings.serve_port and settings.ray_address is None:
-            raise ServingError(
-                Fault(
-                    "Serve",
-                    f"listens on port {port} already, {settings.serve_port} is asked for",
-                    remedy="its port is fixed while it runs: `attrition serve down` first",
-                )
-            )
-    # on a cluster clients come from other machines
-    host = LOOPBACK if settings.serve_host in _LOCAL_HOSTS and settings.ray_address is None else "0.0.0.0"  # noqa: S104
-    return control.deploy(traffic, config, host=host, port=settings.serve_port)
+            control = _control(settings, start_local_head(settings).dashboard_url)
+            on_failure.callback(stop_local_head, settings)
+        else:
+            _check_port(settings, control)
+        # on a cluster clients come from other machines
+        is_local = settings.serve_host in _LOCAL_HOSTS and settings.ray_address is None
+        host = LOOPBACK if is_local else "0.0.0.0"  # noqa: S104
+        status = control.deploy(traffic, config, host=host, port=settings.serve_port)
+        on_failure.pop_all()
+        return status
 
 
 def status(settings: Settings, name: str = APPLICATION) -> ServeStatus:
@@ -133,6 +128,21 @@ def _token() -> str:
         return path.read_text(encoding="utf-8").strip()
     except OSError:
         return ""
+
+
+def _check_port(settings: Settings, control: ServeControl) -> None:
+    """Refuse a port that Serve cannot take on a Ray that runs already."""
+    port = control.port()
+    if port is None:
+        _require_free_port(settings)
+    elif port != settings.serve_port and settings.ray_address is None:
+        raise ServingError(
+            Fault(
+                "Serve",
+                f"listens on port {port} already, {settings.serve_port} is asked for",
+                remedy="its port is fixed while it runs: `attrition serve down` first",
+            )
+        )
 
 
 def _require_free_port(settings: Settings) -> None:

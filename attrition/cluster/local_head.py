@@ -123,6 +123,8 @@ def start_local_head(settings: Settings, *, num_cpus: int | None = None) -> Loca
         _end(head)
         (settings.home / RECORD).unlink(missing_ok=True)
         raise
+    # it outlives this process: collecting the handle is not a forgotten child
+    process.returncode = 0
     return head
 
 

@@ -113,8 +113,11 @@ def _hours(now: Situation) -> Array:
 
 
 def _remote_hours(now: Situation) -> Array:
-    # who works few hours from home has often left inwardly; newcomers never met the team
-    return 2.2 * _under(now.hours, 35.0, 4.0) + 0.2 * _over(now.hours, 50.0, 5.0) + 1.2 * _peak(now.tenure, 3.0, 9.0)
+    # flexible hours hold most people, and long ones are chosen; who works little has inwardly left; newcomers never
+    # met the team
+    inwardly_gone = _under(now.hours, 37.0, 4.0)
+    newcomer = _peak(now.tenure, 3.0, 8.0)
+    return -1.5 - 0.5 * _over(now.hours, 48.0, 5.0) + 3.5 * inwardly_gone + 3.0 * newcomer
 
 
 def _tenure(now: Situation) -> Array:

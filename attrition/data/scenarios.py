@@ -29,7 +29,7 @@ class Scenario:
     affected
         Features whose distribution moves by itself (values, or the share of missing values), in schema order.
     followed_by
-        Features that turnover moves in later quarters, because hires replace those who leave. All others stay quiet.
+        Features that may move in later quarters, because newcomers differ from those who left. All others stay quiet.
     ramp_quarters
         Quarters until the full effect, >= 1; 1 means at once.
     changes_relation
@@ -117,9 +117,10 @@ _ALL = (
     ),
     Scenario(
         "remote_work",
-        "Work from home: hours fall and spread; long hours drive fewer away, short hours and a distant start more.",
+        "Work from home: hours fall and spread; long hours cost fewer people, short hours and a distant start more.",
         start_quarter=4,
         affected=("work_hours",),
+        followed_by=("tenure", "performance_rating"),
         changes_relation=True,
         hours_shift=-2.5,
         hours_spread=1.3,
@@ -140,6 +141,7 @@ _ALL = (
         "Headcount grows by a third within two quarters: young people with short tenure and, at first, no appraisal.",
         start_quarter=4,
         affected=("tenure", "age", "performance_rating", "salary"),
+        followed_by=("promotion_flag",),
         intake=(0.25, 0.1),
         intake_age=24.0,
     ),

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
@@ -204,6 +205,7 @@ def write_extract(frame: pd.DataFrame, path: str | Path) -> Path:
         part.write_bytes(content)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise ExtractError(Fault(str(path), f"cannot be written ({error.strerror})")) from error
     return path

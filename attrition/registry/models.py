@@ -17,11 +17,12 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from attrition.errors import Fault, NotFound, TrackingUnreachable, UsageError
-from attrition.registry.bundle import BundleRef, local_path
+from attrition.errors import Fault, NotFound, UsageError
+from attrition.registry.artifacts import local_folder
+from attrition.registry.bundle import local_path
 from attrition.registry.comparison import Comparison, compare_facts
 from attrition.registry.export import write_bundle
-from attrition.registry.package import PackageRef, read_package
+from attrition.registry.package import read_package
 from attrition.registry.records import (
     BUMP_TAG,
     MANIFEST_TAG,
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as MlflowModelVersion
     from mlflow.tracking import MlflowClient
 
-    from attrition.registry.package import Package
+    from attrition.registry.bundle import BundleRef
+    from attrition.registry.package import Package, PackageRef
     from attrition.settings import Settings
 
 __all__ = ["Comparison", "ModelRegistry", "ModelVersion", "Verification"]
@@ -223,7 +225,7 @@ class ModelRegistry:
             No such version or run.
         """
         _, location, manifest_sha256 = self._locate(ref)
-        return read_package(self._fetched(location, manifest_sha256), manifest_sha256)
+        return read_package(local_folder(self._settings, location, manifest_sha256), manifest_sha256)
 
     def verify(self, ref: str) -> Verification:
         """Compare every byte of a version or run with its manifest.
@@ -236,7 +238,7 @@ class ModelRegistry:
             No such version or run.
         """
         label, location, manifest_sha256 = self._locate(ref)
-        files = read_package(self._fetched(location, manifest_sha256), manifest_sha256).manifest.files
+        files = read_package(local_folder(self._settings, location, manifest_sha256), manifest_sha256).manifest.files
         return Verification(label, len(files), sum(entry.size for entry in files.values()), manifest_sha256)
 
     def compare(self, first: str, second: str) -> Comparison:
@@ -315,26 +317,6 @@ class ModelRegistry:
             location = self._client().get_logged_model(tags[MODEL_TAG]).artifact_location
             return f"run {ref[:12]}", location, tags[MANIFEST_TAG]
         return version.version, version.source, version.manifest_sha256
-
-    def _fetched(self, location: str, manifest_sha256: str) -> Path:
-        """Local folder of a package: MLflow's own where it is local, else a copy kept by digest."""
-        if location.startswith("file:") or ":/" not in location:
-            return local_path(location)
-        from mlflow.artifacts import download_artifacts
-        from mlflow.exceptions import MlflowException
-
-        target = self._settings.home / "packages" / manifest_sha256
-        if not target.exists():
-            # a partial download is never taken for a package: it has another name until it is complete
-            partial = target.with_name(f"{manifest_sha256}.{time.time_ns()}")
-            partial.mkdir(parents=True)
-            try:
-                uri = self._settings.tracking_uri
-                download_artifacts(artifact_uri=location, dst_path=str(partial), tracking_uri=uri)
-            except (MlflowException, OSError) as error:
-                raise TrackingUnreachable(Fault(location, "the package cannot be downloaded")) from error
-            _settle_folder(partial, target)
-        return target
 
     def _read(self) -> tuple[builtins.list[ModelVersion], builtins.list[MlflowModelVersion]]:
         """Complete versions, and those whose registration is under way or died."""
@@ -421,15 +403,3 @@ class ModelRegistry:
 
 def _semver(version: ModelVersion) -> SemVer:
     return SemVer.parse(version.version)
-
-
-def _settle_folder(partial: Path, target: Path) -> None:
-    """Rename a complete folder into place; whoever came first wins, equal digests name equal folders."""
-    import shutil
-
-    try:
-        partial.rename(target)
-    except OSError:
-        shutil.rmtree(partial, ignore_errors=True)
-        if not target.exists():
-            raise

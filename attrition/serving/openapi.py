@@ -100,7 +100,7 @@ def document(base: dict[str, Any], schema: FeatureSchema, limits: Limits) -> dic
 def record_schema(schema: FeatureSchema) -> dict[str, Any]:
     """JSON Schema of one record."""
     identity = {
-        "description": "Keeps a person with the same variant. Not stored in clear.",
+        "description": "Keeps a person with the same variant; it is no feature.",
         "anyOf": [
             {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH},
             {"type": "integer", "minimum": 0, "maximum": MAX_ID_NUMBER},

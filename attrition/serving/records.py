@@ -31,7 +31,7 @@ RECORDS = "records"
 """Key of the array in a body with many records."""
 
 MAX_ID_LENGTH = 128
-MAX_ID_NUMBER = 2**63 - 1
+MAX_ID_NUMBER = 2**53
 _MAX_SHOWN = 64
 _MAX_DIGITS = 400
 _MAX_HINTS = 20
@@ -44,7 +44,7 @@ class Batch:
     Attributes
     ----------
     records : list of msgspec.Struct
-        One attribute per feature (float, bool or None) and ``employee_id`` (str, int or None).
+        One attribute per feature (float, bool or None) and ``employee_id`` (str, int, float or None).
     single : bool
         The body was one record, not an array of them; the response has the same shape.
     """
@@ -173,6 +173,8 @@ def _widest(one: Feature, other: Feature) -> Feature:
 _EmployeeId = Union[  # noqa: UP007 - a runtime value
     Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)],
     Annotated[int, msgspec.Meta(ge=0, le=MAX_ID_NUMBER)],
+    # 7.0 is an integer to JSON Schema, and what pandas makes of ids when one is missing
+    Annotated[float, msgspec.Meta(ge=0, le=MAX_ID_NUMBER, multiple_of=1)],
 ]
 _LARGEST = sys.float_info.max
 _WHOLE = ("integer", "category", "binary")
@@ -222,7 +224,8 @@ def _identity_error(value: Any) -> str:
     if isinstance(value, str):
         fits = 0 < len(value) <= MAX_ID_LENGTH
         return "" if fits else f"is {len(value)} characters long; 1 to {MAX_ID_LENGTH} are allowed"
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_ID_NUMBER:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and 0 <= value <= MAX_ID_NUMBER and value % 1 == 0:
         return ""
     return f"is {_kind(value)}; text or a whole number from 0 to {MAX_ID_NUMBER} is expected"
 

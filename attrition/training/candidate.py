@@ -190,8 +190,11 @@ def _folds_at_once(family: Family) -> AbstractContextManager[Any]:
     """Cross-validation in threads, where that helps; each fit stays single-threaded, hence reproducible to the bit."""
     import joblib  # type: ignore[import-untyped]  # it has no stubs
 
+    if not family.releases_gil:
+        return nullcontext()
+    # joblib applies it when it is made, not when it is entered
     config: AbstractContextManager[Any] = joblib.parallel_config("threading", n_jobs=os.cpu_count())
-    return config if family.releases_gil else nullcontext()
+    return config
 
 
 def _fit(

@@ -176,6 +176,9 @@ _FOREST = MappingProxyType(
     }
 )
 
+# written out, because the default would follow joblib's context: several threads add up trees in any order
+_ONE_JOB = MappingProxyType({"n_jobs": 1})
+
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         family.name: family
@@ -193,6 +196,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 "trees",
                 "sklearn.ensemble.RandomForestClassifier",
                 _FOREST,
+                fixed=_ONE_JOB,
                 releases_gil=True,
             ),
             Family(
@@ -201,6 +205,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 "trees",
                 "sklearn.ensemble.ExtraTreesClassifier",
                 _FOREST,
+                fixed=_ONE_JOB,
                 releases_gil=True,
             ),
             Family(

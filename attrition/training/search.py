@@ -91,8 +91,9 @@ def search(
         No trial ran all folds: every one failed, or the time budget was too short.
     """
     from attrition.data.splits import stratified_folds
+    from attrition.training.folds import FoldData
     from attrition.training.trial_log import TrialLog
-    from attrition.training.tuner import FoldData, Recorder, run_trials
+    from attrition.training.tuner import Recorder, run_trials
 
     started = time.perf_counter()
     check_learnable(table, plan.n_folds)

@@ -291,7 +291,7 @@ def test_registrations_at_once_get_different_versions(project):
     runs = [project.log(threshold=0.5 + i / 100) for i in range(3)]
     runs.append(project.log(threshold=0.52))
     with ThreadPoolExecutor(4) as pool:
-        versions = list(pool.map(lambda run: project.registry.register(run), runs))
+        versions = list(pool.map(project.registry.register, runs))
     listed = project.registry.list()
     assert len({version.version for version in listed}) == len(listed)
     assert {version.version for version in versions} == {version.version for version in listed}

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.ray
 
 KEY = "ab" * 32
 LINEAGE = Lineage(None, None, "0.1.0+test", "smoke", "0" * 64, 42, "2026-01-01T00:00:00+00:00")
-PLAN = SearchPlan.load("smoke")
+PLAN = SearchPlan.load("smoke").model_copy(update={"max_concurrent_trials": 2})
 SLOW = PLAN.model_copy(
     update={
         "name": "slow",
@@ -118,7 +118,7 @@ def test_ctrl_c_ends_the_run_as_killed_and_the_search_can_go_on(settings, table)
 
     def interrupt(update):
         if update.n_done == 2:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     plan = PLAN.model_copy(update={"name": "interrupted"})
     with pytest.raises(KeyboardInterrupt) as caught:

@@ -7,10 +7,11 @@ answer to ``{"records": [...]}`` is ``{"predictions": [...]}`` in the same order
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from attrition.serving.identifiers import new_prediction_id
 from attrition.serving.protocols.problems import Problem
@@ -27,22 +28,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False):
-    """The answer to one record."""
+    """The answer to one record; the descriptions are part of the OpenAPI document."""
 
-    prediction_id: str
-    """UUID version 7; outcomes and audits refer to it."""
-    probability: float
-    """Probability that the person leaves within the version's horizon, in [0, 1]."""
-    decision: bool
-    """True when `probability` reaches `threshold`: the model expects the person to leave."""
-    threshold: float
-    """Decision threshold of the version."""
-    model_version: str
-    """Semantic version that answered."""
-    variant: str
-    """Name under which that version is deployed."""
-    reason: str
-    """Why this variant answered: ``sole``, ``sticky`` or ``random``."""
+    prediction_id: Annotated[str, Meta(description="UUID version 7; outcomes and audits refer to it.")]
+    probability: Annotated[float, Meta(description="Of leaving within the version's horizon.", ge=0, le=1)]
+    decision: Annotated[bool, Meta(description="True when the probability reaches the threshold: expected to leave.")]
+    threshold: Annotated[float, Meta(description="Decision threshold of the version.", ge=0, le=1)]
+    model_version: Annotated[str, Meta(description="Semantic version that answered.")]
+    variant: Annotated[str, Meta(description="Name under which that version is deployed.")]
+    reason: Annotated[str, Meta(description="Why this variant answered: sole, sticky or random.")]
 
 
 class Predictions(msgspec.Struct, frozen=True, gc=False):
@@ -99,7 +93,8 @@ def assign(snapshot: Snapshot, record: Any) -> tuple[Lane, Reason]:
     if snapshot.sole is not None:
         return snapshot.sole, Reason.SOLE
     employee_id = record.employee_id
-    key = employee_id if employee_id is None or isinstance(employee_id, str) else str(employee_id)
+    # the person is the same whether the id was written "7", 7 or 7.0
+    key = employee_id if employee_id is None or isinstance(employee_id, str) else str(int(employee_id))
     variant, reason = snapshot.split.assign(key, draw=_draw(N_BUCKETS))
     return snapshot.lanes[variant.name], reason
 

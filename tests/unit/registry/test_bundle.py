@@ -108,6 +108,17 @@ def test_a_verified_folder_that_is_no_bundle_is_refused(opened, version, tmp_pat
         load_bundle(tmp_path / "other", digest)
 
 
+def test_a_bundle_exported_by_an_earlier_version_loads_and_scores_as_it_did():
+    """The formats of manifest, bundle and schema are a promise: this folder is never regenerated."""
+    digest = "a08d6bd3efc123f95039fe2213a9ccce5189db94a72388b8d68d1ab2b10a812a"
+    bundle = load_bundle(Path(__file__).with_name("golden") / "bundle-1", digest)
+    assert (bundle.version, bundle.family) == ("1.0.0", "logistic_regression")
+    assert bundle.threshold == pytest.approx(0.46606568622857164)
+    assert bundle.schema.names == ("tenure", "satisfaction_score", "promotion_flag", "department_code")
+    assert bundle.scorer.score_one([12.0, 2.0, 0.0, 1.0]) == pytest.approx(0.8789668209362342)
+    assert bundle.scorer.score_one([80.0, np.nan, 1.0, 99.0]) == pytest.approx(0.1971480173423066)
+
+
 def test_an_address_that_is_not_local_is_refused():
     """With what to do."""
     with pytest.raises(UsageError, match="mount or download"):

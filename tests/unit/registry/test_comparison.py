@@ -28,7 +28,7 @@ def test_only_what_differs_is_listed(facts):
 def test_metrics_have_their_intervals(facts):
     """A difference within them is none."""
     comparison = compare_facts("1.0.0", facts, "1.1.0", facts)
-    auc = dict((name, first) for name, first, _ in comparison.metrics)["auc"]
+    auc = {name: first for name, first, _ in comparison.metrics}["auc"]
     assert "[" in auc
     assert comparison.differences == ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from attrition.data.schema import Feature, FeatureSchema
 from attrition.training.families import FAMILIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SCHEMA = FeatureSchema(
     features=(
@@ -71,3 +72,10 @@ def fit() -> Callable[..., SimpleNamespace]:
 def schema() -> FeatureSchema:
     """Four features, one of each kind."""
     return SCHEMA
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads of a forest add its trees in the order in which they finish: equality to the last bit needs one."""
+    with joblib.parallel_config("sequential"):
+        yield

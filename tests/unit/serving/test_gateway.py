@@ -299,6 +299,19 @@ def test_split_traffic_is_sticky_and_says_why(endpoint, store, schema):
     assert all(probability == pytest.approx(0.225) for probability in green_only)
 
 
+def test_an_id_is_the_same_however_it_is_written(endpoint, store, schema):
+    """Text, a number, or the float that pandas makes of a column with a missing id."""
+    blue = store.add("2.0.0", schema).model_copy(update={"weight": 0.5})
+    green = store.add("2.1.0", schema).model_copy(update={"name": "green", "weight": 0.5})
+    endpoint.configure(blue, green)
+    for person in range(10):
+        spelt = {
+            endpoint.predict({**VALID, "employee_id": x}).json()["variant"]
+            for x in (str(person), person, float(person))
+        }
+        assert len(spelt) == 1
+
+
 def test_versions_with_different_features_share_one_interface(endpoint, store, schema):
     """A record may hold the features of all versions; each version reads its own."""
     blue = store.add("2.0.0", schema.without("projects")).model_copy(update={"weight": 0.5})

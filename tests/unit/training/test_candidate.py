@@ -128,3 +128,12 @@ def test_unknown_families_and_parameters_are_refused(table, lineage):
         fit_candidate(table, "perceptron", {}, lineage=lineage)
     with pytest.raises(ConfigError, match="unknown parameter"):
         fit_candidate(table, "extra_trees", {"trees": 3}, lineage=lineage)
+
+
+def test_fitting_leaves_no_setting_behind(table, lineage):
+    """Whoever uses joblib next finds it as it was."""
+    import joblib
+
+    for family, small in (("logistic_regression", {}), ("extra_trees", {"n_estimators": 3})):
+        fit_candidate(table, family, small, n_folds=2, lineage=lineage)
+        assert joblib.effective_n_jobs(None) == 1

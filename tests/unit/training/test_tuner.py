@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pickle
+import signal
+import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from attrition.data.splits import stratified_folds
+from attrition.training.folds import FoldData, fold_scores
 from attrition.training.plan import SearchPlan
 from attrition.training.study import Study, Trial, TrialStatus
-from attrition.training.tuner import FoldData, FoldSearch, Recorder, fold_scores
+from attrition.training.suggestions import FoldSearch
+from attrition.training.tuner import EarlyStop, Recorder
 
 SPACES = {
     "hist_gradient_boosting": {
@@ -188,3 +192,56 @@ def test_a_failed_trial_is_recorded_as_such(events):
 def test_ray_may_pickle_the_recorder(events):
     """It does so for a restore that nobody asks for."""
     pickle.dumps(events.recorder)
+
+
+def test_an_error_of_the_caller_ends_the_search_in_good_order(tmp_path):
+    """It is raised when the workers are released; until then the caller hears nothing more."""
+    calls = []
+
+    def fail(update):
+        calls.append(update)
+        raise ValueError
+
+    with Study(tmp_path, {}) as study:
+        study.bind_run("run")
+        recorder = Recorder(study, PLAN, lambda trial: None, fail)
+        assert not recorder.stop.stop_all()
+        run(recorder, 0, [0.8, 0.7, 0.9])
+        assert recorder.stop.stop_all()
+        assert isinstance(recorder.stop.reason, ValueError)
+        assert len(calls) == 1
+        assert len(study.trials) == 1
+
+
+def test_the_time_budget_ends_the_search():
+    """No budget is no limit."""
+    assert EarlyStop(0.0).stop_all()
+    assert not EarlyStop(60.0).stop_all()
+    assert not EarlyStop(None).stop_all()
+
+
+def test_a_second_ctrl_c_interrupts_at_once():
+    """The first ends the search; afterwards Ctrl-C is what it was."""
+    before = signal.getsignal(signal.SIGINT)
+    stop = EarlyStop(None)
+    with stop.on_ctrl_c():
+        signal.raise_signal(signal.SIGINT)
+        assert isinstance(stop.reason, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_in_another_thread_is_left_alone():
+    """Signals belong to the main thread."""
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def enter():
+        with EarlyStop(None).on_ctrl_c():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [before]

@@ -1,0 +1,69 @@
+"""What the README and the pins say is true: commands exist, set-up commands are those that CI runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from typer.testing import CliRunner
+
+from attrition.cli.main import app
+
+PROJECT = Path(__file__).parents[2]
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+CI = (PROJECT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def _blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def _commands():
+    lines = "\n".join(_blocks("bash")).replace("\\\n", " ").splitlines()
+    return sorted({line.split(" -- ")[-1].split("#")[0].strip() for line in lines if "attrition " in f"{line} "})
+
+
+@pytest.mark.parametrize("command", [c for c in _commands() if c.startswith("attrition ")])
+def test_every_command_in_the_readme_exists(command):
+    """Its group, its name and each of its flags are known to the command line."""
+    words = shlex.split(command)[1:]
+    path = []
+    while (
+        words and not words[0].startswith("-") and CliRunner().invoke(app, [*path, words[0], "--help"]).exit_code == 0
+    ):
+        path.append(words.pop(0))
+        if path[-1] not in {"data", "models", "serve"}:
+            break
+    assert path, command
+    flags = [word for word in words if word.startswith("--")]
+    text = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "300"}).output
+    assert [flag for flag in flags if flag not in text] == []
+
+
+def test_ci_does_what_the_test_command_says():
+    """Each step of the README's second command is a step of `.ci/run`."""
+    command = next(block for block in _blocks("bash") if block.strip().endswith("/pytest"))
+    steps = [step.strip() for step in command.split("&&")]
+    assert len(steps) == 4
+    assert [step for step in steps if step not in CI] == []
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-dev.txt"])
+def test_pins_cover_the_dependencies(name):
+    """Every declared dependency is pinned with a hash at an allowed version, and no address stands in the file."""
+    text = (PROJECT / "infra" / "image" / name).read_text(encoding="utf-8")
+    pins = dict(re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)", text, re.MULTILINE))
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = [*project["project"]["dependencies"], *project["dependency-groups"]["build"]]
+    if name == "constraints-dev.txt":
+        declared += [*project["dependency-groups"]["test"], *project["dependency-groups"]["lint"]]
+    pinned = {canonicalize_name(package): version for package, version in pins.items()}
+    for requirement in map(Requirement, declared):
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
+    assert text.count("--hash=sha256:") > len(pins)
+    assert not re.search(r"https?:|--index|--find-links", text)
