@@ -22,6 +22,7 @@ from attrition.cluster.environment import LOOPBACK, environment, free_ports, has
 from attrition.errors import ConfigError, Fault, RayUnreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from attrition.settings import Settings
@@ -148,6 +149,7 @@ def _start(options: dict[str, Any], *, serving: bool, num_cpus: int | None) -> R
         folder = new_folder()
         cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
         cleanup.enter_context(environment(local_environment(folder, serving=serving)))
+        cleanup.enter_context(_on_loopback())
         dashboard_port, metrics_port = free_ports(2)
         import ray
 
@@ -173,6 +175,19 @@ def _start(options: dict[str, Any], *, serving: bool, num_cpus: int | None) -> R
         # also Ctrl-C during the start must leave no process
         cleanup.close()
         raise
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Make Ray read its loopback switch again: a Ray that was imported earlier has missed the environment's."""
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = ray_constants.env_bool(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, before)
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _join(address: str, options: dict[str, Any]) -> RaySession:
