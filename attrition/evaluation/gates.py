@@ -127,21 +127,22 @@ class Verdict:
 
     @property
     def admits(self) -> bool:
-        """Whether the candidate may be registered: at least one gate passed or warned, and none holds."""
+        """Whether the candidate may be registered: at least one gate passed, and none holds."""
         return self.outcome is Outcome.PASS
 
     @property
     def outcome(self) -> Outcome:
         """FAIL when a gate failed, INCONCLUSIVE when one holds for lack of evidence, else PASS.
 
-        Gates that are inconclusive but only warn do not count. When no gate applied, nothing was shown: NOT_APPLICABLE.
+        A gate that is inconclusive but only warns does not stop a PASS that another gate earned. When none passed,
+        nothing was shown: INCONCLUSIVE, or NOT_APPLICABLE when no gate applied.
         """
         outcomes = {result.outcome for result in self.results}
         if Outcome.FAIL in outcomes:
             return Outcome.FAIL
         if any(result.holds for result in self.results):
             return Outcome.INCONCLUSIVE
-        return Outcome.PASS if outcomes - {Outcome.NOT_APPLICABLE} else Outcome.NOT_APPLICABLE
+        return next((o for o in (Outcome.PASS, Outcome.INCONCLUSIVE) if o in outcomes), Outcome.NOT_APPLICABLE)
 
     @property
     def warnings(self) -> tuple[GateResult, ...]:
@@ -228,7 +229,10 @@ def _fairness_results(policy: FairnessGates, reports: Sequence[FairnessReport]) 
     if not policy.check:
         yield _not_applicable("fairness", "Fairness is not judged: the policy or the caller switched it off.")
         return
-    if not reports:
+    if policy.required and all(report.ratio is None for report in reports):
+        reason = "Fairness was to be judged, and no two groups are large enough to compare."
+        yield GateResult("fairness", Outcome.INCONCLUSIVE, None, None, None, None, None, reason, holds=True)
+    elif not reports:
         yield _not_applicable("fairness", "No department or sensitive attribute is known.")
     for report in reports:
         ratio, difference = f"fairness_ratio.{report.attribute}", f"fairness_difference.{report.attribute}"

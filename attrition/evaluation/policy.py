@@ -57,6 +57,8 @@ class FairnessGates(BaseModel):
 
     check: bool = True
     """False: fairness is not judged, and the verdict says so."""
+    required: bool = False
+    """True: a candidate whose fairness cannot be compared at all is held; False: the verdict only says so."""
     min_group_size: Annotated[int, Field(ge=10)] = 50
     """Rows below which a group is counted, not compared: below 50 an interval spans some 25 points."""
     ratio: Floor
@@ -129,7 +131,7 @@ class GatePolicy(BaseModel):
         bias_threshold : float, in [0, 1]
             Largest allowed difference of selection rates.
         check_fairness : bool
-            Whether fairness is judged.
+            Whether fairness is judged; True also requires that there was something to compare.
 
         Raises
         ------
@@ -148,7 +150,7 @@ class GatePolicy(BaseModel):
         if bias_threshold is not None:
             document["fairness"]["difference"]["maximum"] = bias_threshold
         if check_fairness is not None:
-            document["fairness"]["check"] = check_fairness
+            document["fairness"] |= {"check": check_fairness, "required": check_fairness}
         try:
             return GatePolicy.model_validate(document)
         except ValidationError as error:

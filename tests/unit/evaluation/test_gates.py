@@ -221,3 +221,24 @@ def test_importing_the_gates_stays_light():
     script = f"import sys, {modules}; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not heavy & set(found.stdout.split())
+
+
+def test_fairness_that_was_asked_for_must_be_shown(good, fairness):
+    """`--check-fairness` does not pass by having nothing to compare."""
+    asked = GatePolicy.default().with_overrides(check_fairness=True)
+    lone = replace(fairness[1], groups=fairness[1].groups[:1], ratio=None, difference=None)
+    for reports in ((), (lone,)):
+        verdict = judge(asked, replace(good, fairness=reports))
+        assert verdict["fairness"].outcome is INCONCLUSIVE
+        assert verdict["fairness"].holds
+        assert not verdict.admits
+    assert judge(asked, replace(good, fairness=fairness)).admits
+
+
+def test_doubt_alone_does_not_admit(good):
+    """A verdict in which no gate passed is inconclusive, although no gate holds."""
+    silent = {"auc": None, "accuracy": None, "latency": None, "champion": None, "data_quality": False}
+    policy = GatePolicy.default().with_overrides(check_fairness=False).model_copy(update=silent)
+    verdict = judge(policy, with_metric(good, calibration_error=estimate(0.01, 0.09)))
+    assert verdict.outcome is INCONCLUSIVE
+    assert not verdict.admits
