@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from attrition.errors import ConfigError, Fault
 
@@ -44,9 +44,9 @@ class Settings(BaseModel):
     home: Path = Path(".attrition")
     """Folder of the embedded stores. Relative paths are resolved against the working directory at load."""
     tables: str = ""
-    """Folder or URI of the Delta tables; empty means ``home/tables``."""
+    """Folder or URI (``abfss://...``) of the Delta tables; empty means ``home/tables``."""
     bundles: str = ""
-    """Folder that serving replicas read verified model versions from; empty means ``home/bundles``."""
+    """Folder or URI that serving replicas read verified model versions from; empty means ``home/bundles``."""
     key_file: Path | None = None
     """File of the pseudonym key, created on first use; None means ``home/keys/pseudonym.key``, outside the tables."""
     tracking_uri: str = ""
@@ -57,12 +57,14 @@ class Settings(BaseModel):
     """Ray cluster to use; None starts an embedded one."""
     serve_host: str = "127.0.0.1"
     """Host under which clients reach the endpoint."""
-    serve_port: int = 8000
+    serve_port: int = Field(default=8000, ge=1, le=65_535)
     """HTTP port of the endpoint."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-        """Settings from `environ`, with `overrides` on top and every path made absolute.
+        """Settings from `environ`, with `overrides` on top and every folder and file made absolute.
+
+        ``~`` is the user's home, relative paths count from the working directory; addresses (``scheme://...``) stay.
 
         Parameters
         ----------
@@ -74,7 +76,7 @@ class Settings(BaseModel):
         Raises
         ------
         ConfigError
-            A value does not have the field's type; names the variable.
+            A value does not have the field's type or range; names the variable.
         """
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
@@ -89,13 +91,13 @@ class Settings(BaseModel):
             raise ConfigError(
                 Fault(names.get(str(item["loc"][0]), str(item["loc"][0])), item["msg"]) for item in error.errors()
             ) from error
-        home = settings.home.expanduser().absolute()
+        home = _absolute(settings.home)
         return settings.model_copy(
             update={
                 "home": home,
-                "tables": settings.tables or str(home / "tables"),
-                "bundles": settings.bundles or str(home / "bundles"),
-                "key_file": (settings.key_file or home / "keys" / "pseudonym.key").absolute(),
+                "tables": _place(settings.tables) or str(home / "tables"),
+                "bundles": _place(settings.bundles) or str(home / "bundles"),
+                "key_file": _absolute(settings.key_file or home / "keys" / "pseudonym.key"),
                 "tracking_uri": settings.tracking_uri or f"sqlite:///{home / 'mlflow.db'}",
             }
         )
@@ -111,6 +113,18 @@ class Settings(BaseModel):
     def serve_url(self) -> str:
         """Base URL of the endpoint."""
         return f"http://{self.serve_host}:{self.serve_port}"
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:  # ~somebody who is not a user here
+        raise ConfigError(Fault(str(path), "names no user's home", "", "write the path in full")) from error
+
+
+def _place(text: str) -> str:
+    """A folder made absolute; a URI, or nothing, as it is."""
+    return text if "://" in text or not text else str(_absolute(Path(text)))
 
 
 def config_file(folder: str, name: str | Path) -> Path:
@@ -151,12 +165,19 @@ def load_yaml(path: Path, model: type[M]) -> M:
     Raises
     ------
     ConfigError
-        The file is not YAML, holds an unknown key or a value out of range; every fault is named with its key path.
+        The file is not YAML, holds a key twice, an unknown key or a value out of range; every fault is named with its
+        line or key path.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # a SafeLoader of ours: it only refuses more
+        document = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506
     except OSError as error:
         raise ConfigError(Fault(str(path), f"cannot be read ({error.strerror})")) from error
+    except _RepeatedKeys as error:
+        raise ConfigError(
+            Fault(f"{path}, line {line}", f"key {key} stands here a second time", "", "keep one of the two")
+            for key, line in error.places
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
@@ -170,6 +191,45 @@ def load_yaml(path: Path, model: type[M]) -> M:
         return model.model_validate(document)
     except ValidationError as error:
         raise ConfigError(config_faults(str(path), error, model)) from error
+
+
+class _RepeatedKeys(Exception):
+    """Keys that stand twice in one mapping, with the lines of their second places."""
+
+    def __init__(self, places: list[tuple[str, int]]) -> None:
+        super().__init__(places)
+        self.places = places
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A safe loader for which a key that stands twice is a mistake; YAML says so, PyYAML keeps the last one."""
+
+    def construct_document(self, node: Any) -> Any:
+        places = sorted(_repeated_keys(node), key=lambda place: place[1])
+        if places:
+            raise _RepeatedKeys(places)
+        return super().construct_document(node)
+
+
+def _repeated_keys(root: yaml.Node) -> set[tuple[str, int]]:
+    found, waiting, visited = set(), [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in visited:  # an alias
+            continue
+        visited.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        keys = set()
+        for key, value in node.value:
+            waiting += [key, value]
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in keys:
+                    found.add((key.value, key.start_mark.line + 1))
+                keys.add((key.tag, key.value))
+    return found
 
 
 def config_faults(where: str, error: ValidationError, model: type[BaseModel]) -> list[Fault]:

@@ -21,21 +21,29 @@ from typing import TYPE_CHECKING, Any
 from attrition.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
     from typing import Self
 
+    import pandas as pd
+
+    from attrition.admission.judging import Judgement
+    from attrition.admission.runs import Hooks, JudgedRun
     from attrition.client import Client
     from attrition.cluster.session import RaySession
     from attrition.data.dataset import Dataset
     from attrition.data.extracts import Extract
     from attrition.data.findings import QualityReport
+    from attrition.data.outcomes import Recorded
     from attrition.data.tables import SnapshotRef, Tables
     from attrition.evaluation.gates import GatePolicy
     from attrition.governance.privacy import PseudonymKey
-    from attrition.registry.admission import JudgedRun, Judgement
     from attrition.registry.models import ModelRegistry, ModelVersion
+    from attrition.serving.batch import BatchResult, Progress
+    from attrition.serving.batch_ids import Ids
     from attrition.serving.control import ServeStatus
+    from attrition.serving.log_commit import CommitStatus
     from attrition.training.search import TrialUpdate
 
 
@@ -93,6 +101,16 @@ class Workspace:
         """The HTTP endpoint on Ray Serve."""
         return Serving(self)
 
+    @cached_property
+    def predictions(self) -> Predictions:
+        """What the endpoint answered."""
+        return Predictions(self.settings)
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """Who left, and when."""
+        return Outcomes(self)
+
     def ray(self, *, serving: bool = False) -> RaySession:
         """The Ray session of this workspace, started or joined on first use and closed by :meth:`close`.
 
@@ -113,12 +131,10 @@ class Workspace:
             self._open.callback(self._session.close)
         return self._session
 
-    def _ray_for_search(self, on_step: Callable[[str], None] | None) -> None:
-        if on_step is not None:
-            on_step("Starting Ray")
+    def _ray_for_search(self, hooks: Hooks) -> None:
+        hooks.step("Starting Ray")
         self.ray()
-        if on_step is not None:
-            on_step("Searching")
+        hooks.step("Searching")
 
     def close(self) -> None:
         """Close the clients, leave or stop the Ray session; the stores need no closing. Harmless when repeated."""
@@ -155,15 +171,14 @@ class Workspace:
         PlatformError
             Ray or MLflow do not answer.
         """
-        from attrition.registry import admission
+        from attrition.admission import runs
         from attrition.training.plan import SearchPlan
 
         search_plan, policy = SearchPlan.load(plan), _policy(gates)
         dataset = self.data.read(snapshot)
-        self._ray_for_search(on_step)
-        return admission.tune(
-            self.models, self.settings, dataset, search_plan, policy, on_trial=on_trial, on_step=on_step, resume=resume
-        )
+        hooks = runs.Hooks(on_trial, on_step)
+        self._ray_for_search(hooks)
+        return runs.tune(self.models, self.settings, dataset, search_plan, policy, hooks=hooks, resume=resume)
 
     def train(
         self,
@@ -179,14 +194,14 @@ class Workspace:
 
         `plan` supplies everything but the configuration: split, folds, seed, calibration, threshold objective.
         """
-        from attrition.registry import admission
+        from attrition.admission import runs
         from attrition.training.baseline import BASELINE
         from attrition.training.plan import SearchPlan
 
         if family is None:
             family, defaults = BASELINE
             parameters = {**defaults, **(parameters or {})}
-        return admission.train(
+        return runs.train(
             self.models,
             self.settings,
             self.data.read(snapshot),
@@ -194,7 +209,7 @@ class Workspace:
             _policy(gates),
             family=family,
             parameters=parameters or {},
-            on_step=on_step,
+            hooks=runs.Hooks(on_step=on_step),
         )
 
     def validate(
@@ -214,20 +229,85 @@ class Workspace:
         min_auc, min_accuracy, bias_threshold, check_fairness
             Override the thresholds of `gates`; None keeps them.
         """
-        from attrition.registry import admission
+        from attrition.admission import runs
 
         policy = _policy(gates).with_overrides(
             min_auc=min_auc, min_accuracy=min_accuracy, bias_threshold=bias_threshold, check_fairness=check_fairness
         )
-        return admission.validate(self.models, self.data.read, ref, policy)
+        return runs.validate(self.models, self.data.read, ref, policy)
 
     def unchanged(self, plan: str | Path = "default", *, snapshot: int | None = None) -> ModelVersion | None:
         """The version that a run of `plan` would reproduce (same data, plan and code), or None."""
-        from attrition.registry import admission
+        from attrition.admission import runs
         from attrition.training.plan import SearchPlan
 
-        lineage, _ = admission.plan_lineage(self.data.read(snapshot), SearchPlan.load(plan))
+        lineage, _ = runs.plan_lineage(self.data.read(snapshot), SearchPlan.load(plan))
         return self.models.by_fingerprint(lineage.fingerprint)
+
+    def score(
+        self,
+        source: str | Path,
+        target: str | Path,
+        ref: str = "champion",
+        *,
+        mapping: str | Path | None = None,
+        keep: Sequence[str] = (),
+        ids: Ids | None = None,
+        as_delta: bool = False,
+        table_version: int | None = None,
+        overwrite: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> BatchResult:
+        """Score a file, a folder or a Delta table of employees in a batch; repeat an interrupted call to finish it.
+
+        Parameters
+        ----------
+        source
+            CSV, CSV.gz, Parquet, a folder of one of them, or a Delta table.
+        target
+            ``.csv``, ``.csv.gz`` and ``.parquet`` name one file; anything else a folder of Parquet files.
+        ref
+            Version or alias that scores.
+        mapping
+            Mapping by path or shipped name; None: `source` has canonical columns.
+        keep
+            Columns of `source` that the output repeats.
+        ids
+            ``raw`` or ``pseudonyms``: what the column ``employee_id`` holds; raw ids are replaced by pseudonyms.
+        as_delta
+            Make a Delta table of the folder.
+        table_version
+            Of a Delta table as input; the latest when None.
+        overwrite
+            Replace what an earlier batch wrote to `target`.
+
+        Raises
+        ------
+        InputError, UsageError
+            Input, version or output cannot be used; every fault is counted and named.
+        PlatformError
+            Ray or the storage did not do its part.
+        """
+        from attrition.data.mapping import load_mapping
+        from attrition.serving import batch_execution
+        from attrition.serving.batch import plan_batch, run_batch
+
+        batch = plan_batch(
+            source,
+            target,
+            self.models.export_bundle(ref),
+            self.data.key,
+            mapping=None if mapping is None else load_mapping(mapping),
+            keep=keep,
+            ids=ids,
+            as_delta=as_delta,
+            table_version=table_version,
+        )
+        execute = batch_execution.in_process
+        if not batch.small:
+            self.ray()
+            execute = batch_execution.on_ray
+        return run_batch(batch, execute, overwrite=overwrite, on_progress=on_progress)
 
     def client(self, url: str | None = None) -> Client:
         """An HTTP client of the endpoint, closed with this workspace."""
@@ -257,8 +337,19 @@ class Data:
         assert self._settings.key_file is not None  # Settings.from_environment resolves it
         return PseudonymKey.load_or_create(self._settings.key_file)
 
-    def extract(self, path: str | Path, mapping: str | Path | None = None) -> Extract:
+    def extract(
+        self, path: str | Path, mapping: str | Path | None = None, *, schema: str | Path | None = None
+    ) -> Extract:
         """Read a CSV, CSV.gz or Parquet extract into an employee table; nothing is stored.
+
+        Parameters
+        ----------
+        path
+            File or folder.
+        mapping
+            Mapping by path or shipped name; None: the extract has canonical names.
+        schema
+            YAML file of an own :class:`~attrition.data.schema.FeatureSchema`; None: the nine HR features.
 
         Raises
         ------
@@ -266,24 +357,28 @@ class Data:
             With every fault of the file and its mapping.
         """
         from attrition.data.extracts import read_extract
+        from attrition.data.schema import FeatureSchema
 
-        return read_extract(path, mapping, self.key)
+        features = None if schema is None else FeatureSchema.from_yaml(schema)
+        return read_extract(path, mapping, self.key, features)
 
-    def check(self, path: str | Path, mapping: str | Path | None = None) -> QualityReport:
-        """Every quality finding of an extract; nothing is stored."""
+    def check(
+        self, path: str | Path, mapping: str | Path | None = None, *, schema: str | Path | None = None
+    ) -> QualityReport:
+        """Every quality finding of an extract, see :meth:`extract`; nothing is stored."""
         from attrition.data.quality import check_quality
 
-        return check_quality(self.extract(path, mapping))
+        return check_quality(self.extract(path, mapping, schema=schema))
 
-    def load(self, path: str | Path, mapping: str | Path | None = None) -> Dataset:
-        """Read, check and repair an extract, and store it as a snapshot.
+    def load(self, path: str | Path, mapping: str | Path | None = None, *, schema: str | Path | None = None) -> Dataset:
+        """Read, check and repair an extract, see :meth:`extract`, and store it as a snapshot.
 
-        The same content again yields the existing snapshot.
+        The same content with the same findings again yields the existing snapshot.
         """
         from attrition.data.dataset import Dataset
         from attrition.data.quality import check_quality, repair
 
-        extract = self.extract(path, mapping)
+        extract = self.extract(path, mapping, schema=schema)
         report = check_quality(extract)
         table = repair(extract.table, report)
         return Dataset(table, self.tables.write_snapshot(table, report), report)
@@ -297,10 +392,10 @@ class Data:
             Nothing is stored, or not this version.
         """
         from attrition.data.dataset import Dataset
-        from attrition.data.findings import QualityReport
+        from attrition.data.quality import check_quality
 
         table, snapshot = self.tables.read_snapshot(version)
-        return Dataset(table, snapshot, self.tables.quality(snapshot.version) or QualityReport((), len(table)))
+        return Dataset(table, snapshot, self.tables.quality(snapshot.version) or check_quality(table))
 
     def snapshots(self) -> list[SnapshotRef]:
         """Every stored snapshot, oldest first."""
@@ -355,6 +450,18 @@ class Serving:
         traffic = Traffic.single(bundle.version, bundle.uri, bundle.manifest_sha256)
         return endpoint.up(self._workspace.settings, traffic, config)
 
+    def require_free_port(self) -> None:
+        """Return when nobody listens on the endpoint's port, so that :meth:`up` can take it.
+
+        Raises
+        ------
+        PortInUse
+            Somebody does.
+        """
+        from attrition.cluster import endpoint
+
+        endpoint.require_free_port(self._workspace.settings)
+
     def status(self) -> ServeStatus:
         """What is served, by how many replicas, at which addresses."""
         from attrition.cluster import endpoint
@@ -366,6 +473,98 @@ class Serving:
         from attrition.cluster import endpoint
 
         return endpoint.down(self._workspace.settings)
+
+
+class Predictions:
+    """The log of predictions; reached as ``Workspace.predictions``."""
+
+    def __init__(self, settings: Settings) -> None:
+        from attrition.data.predictions import PredictionTable
+
+        self._settings = settings
+        self.table = PredictionTable(settings.tables)
+
+    def tail(self, n: int = 20) -> pd.DataFrame:
+        """The last `n` predictions, the oldest of them first; columns as in :mod:`attrition.data.predictions`.
+
+        Raises
+        ------
+        NotFound
+            Nothing was logged yet.
+        """
+        return self.table.tail(n)
+
+    def between(self, start: datetime | None = None, end: datetime | None = None) -> pd.DataFrame:
+        """Predictions with ``start <= time < end``, in the order of time; a time without a zone is UTC."""
+        return self.table.between(_utc(start), _utc(end))
+
+    def export(self, path: str | Path, start: datetime | None = None, end: datetime | None = None) -> int:
+        """Write the predictions of a period to a ``.parquet`` or ``.csv`` file; how many they are.
+
+        Raises
+        ------
+        UsageError
+            Another suffix, or a place that cannot be written.
+        NotFound
+            Nothing was logged yet.
+        """
+        return self.table.export(path, _utc(start), _utc(end))
+
+    def recover(self) -> CommitStatus | None:
+        """Commit what killed replicas left on this machine; None when the endpoint runs, which does that itself."""
+        from attrition.serving.log_commit import commit_orphans
+
+        return commit_orphans(self._settings.home / "spool", self._settings.tables)
+
+
+class Outcomes:
+    """Who left, and when; reached as ``Workspace.outcomes``."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        from attrition.data.outcomes import OutcomeTable
+
+        self._workspace = workspace
+        self.table = OutcomeTable(workspace.settings.tables)
+
+    def load(self, path: str | Path) -> Recorded:
+        """Record the outcomes in a CSV or Parquet file; the same file again changes nothing.
+
+        Raises
+        ------
+        ExtractError
+            The file cannot be used; all faults at once.
+        """
+        from datetime import UTC, datetime
+
+        from attrition.data.outcome_files import read_outcomes
+        from attrition.governance.identity import Pseudonymiser
+
+        now = datetime.now(UTC)
+        return self.table.record(read_outcomes(path, Pseudonymiser(self._workspace.data.key), now=now), now=now)
+
+    def labels(self, horizon_days: int, *, as_of: datetime) -> pd.DataFrame:
+        """Every logged prediction with what became of it; see :func:`attrition.data.maturity.matured_labels`.
+
+        Parameters
+        ----------
+        horizon_days
+            Of the versions that predicted.
+        as_of
+            Moment up to which outcomes are complete; without a zone it is UTC.
+        """
+        from attrition.data.maturity import matured_labels
+
+        moment = _utc(as_of)
+        assert moment is not None
+        predictions = self._workspace.predictions.between(end=moment)
+        known = self.table.current(moment)
+        return predictions.join(matured_labels(predictions, known, horizon_days=horizon_days, as_of=moment))
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    from datetime import UTC
+
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def _policy(gates: str | Path | None) -> GatePolicy:

@@ -18,30 +18,45 @@ MappingOption = Annotated[
     str | None,
     typer.Option(help="Mapping YAML, or a shipped name: workforce, hr_comma_sep, mfg10. [default: workforce]"),
 ]
+SchemaOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="YAML of an own feature schema. [default: the nine HR features]")
+]
 
 
 @app.command("import")
-def import_(ctx: typer.Context, file: FileArgument, mapping: MappingOption = None, as_json: JsonFlag = False) -> None:
+def import_(
+    ctx: typer.Context,
+    file: FileArgument,
+    mapping: MappingOption = None,
+    schema: SchemaOption = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Read an extract, check and repair it, pseudonymise it, and store it as a snapshot.
 
     Example: attrition data import hr.csv --mapping hr_comma_sep
     """
     from attrition.cli.views import dataset_view
 
-    dataset = open_workspace(ctx).data.load(file, mapping)
+    dataset = open_workspace(ctx).data.load(file, mapping, schema=schema)
     document = {"snapshot": dataset.snapshot.to_dict(), "quality": dataset.quality.to_dict()}
     emit(document, dataset_view(dataset), as_json=as_json)
 
 
 @app.command()
-def check(ctx: typer.Context, file: FileArgument, mapping: MappingOption = None, as_json: JsonFlag = False) -> None:
+def check(
+    ctx: typer.Context,
+    file: FileArgument,
+    mapping: MappingOption = None,
+    schema: SchemaOption = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Report the quality findings of an extract and store nothing; exits 4 when one of them is an error.
 
     Example: attrition data check hr.csv --mapping hr_comma_sep
     """
     from attrition.cli.views import quality_view
 
-    report = open_workspace(ctx).data.check(file, mapping)
+    report = open_workspace(ctx).data.check(file, mapping, schema=schema)
     emit(report.to_dict(), quality_view(report), as_json=as_json)
     if report.errors:
         raise typer.Exit(EXIT_INPUT)
@@ -69,6 +84,7 @@ def simulate(
     scenario: Annotated[
         str | None, typer.Option(help="Drift: restructuring, remote_work, salary_inflation, hiring_wave.")
     ] = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Write the extract of a simulated workforce; it says nothing about real people.
 
@@ -77,4 +93,6 @@ def simulate(
     path = open_workspace(ctx).data.simulate(
         file, n_employees=employees, n_quarters=quarters, seed=seed, scenario=scenario
     )
+    document = {"path": str(path), "employees": employees, "quarters": quarters, "seed": seed, "scenario": scenario}
+    emit(document, as_json=as_json)
     say(f"Wrote {path}. Store it: attrition data import {path}")

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from attrition import __version__
-from attrition.cli import data, models, quickstart, serve, training
+from attrition.cli import data, models, outcomes, predictions, quickstart, score, serve, training
 from attrition.cli.console import say_error
 from attrition.errors import AttritionError, PlatformError, UsageError
 
@@ -84,9 +84,12 @@ app.command()(quickstart.quickstart)
 app.command()(training.tune)
 app.command()(training.train)
 app.command()(training.validate)
+app.command()(score.score)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(serve.app, name="serve")
+app.add_typer(predictions.app, name="predictions")
+app.add_typer(outcomes.app, name="outcomes")
 
 
 def main() -> None:

@@ -58,10 +58,15 @@ def show(ctx: typer.Context, version: RefArgument, as_json: JsonFlag = False) ->
 
     Example: attrition models show champion
     """
-    from attrition.cli.views import version_view
+    from attrition.cli.views import stacked, verdict_view, version_view
 
-    found = open_workspace(ctx).models.show(version)
-    emit(found.to_dict(), version_view(found), as_json=as_json)
+    registry = open_workspace(ctx).models
+    found, verdict = registry.show(version), registry.load(version).verdict
+    emit(
+        {**found.to_dict(), "gates": verdict.to_dict()},
+        stacked(version_view(found), verdict_view(verdict)),
+        as_json=as_json,
+    )
 
 
 @app.command()

@@ -46,11 +46,12 @@ def status(ctx: typer.Context, as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def down(ctx: typer.Context) -> None:
+def down(ctx: typer.Context, as_json: JsonFlag = False) -> None:
     """Stop serving, and the local Ray that `serve up` started.
 
     Example: attrition serve down
     """
     with busy("Stopping"):
         served = open_workspace(ctx).serving.down()
+    emit({"stopped": served}, as_json=as_json)
     say("Stopped." if served else "Nothing was served.")

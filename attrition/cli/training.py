@@ -115,6 +115,8 @@ def _finish(workspace: Any, run: Any, *, register: bool, as_json: bool) -> None:
     )
     if not admitted:
         raise typer.Exit(EXIT_GATE_HELD)
+    if version is not None and "champion" not in version.aliases:
+        say(f"The champion stays what it was; serve this version with: attrition serve up {version.version}")
     if not register:
         say(f"Register it: attrition models register {run.run_id}")
 

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
+    from attrition.admission.runs import JudgedRun
     from attrition.data.dataset import Dataset
     from attrition.data.findings import QualityReport
     from attrition.data.tables import SnapshotRef
     from attrition.evaluation.gates import Verdict
     from attrition.evaluation.reports import Evaluation
-    from attrition.registry.admission import JudgedRun
     from attrition.registry.models import Comparison, ModelVersion
     from attrition.serving.control import ServeStatus
 
@@ -39,20 +39,35 @@ def stacked(*views: RenderableType) -> Group:
     return Group(*views)
 
 
-def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+class _Titled:
+    """A table below its title; rich would wrap the title at the table's width."""
+
+    def __init__(self, title: str, table: Table) -> None:
+        self._title = title
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(f"\n{self._title}", style="bold")
+        yield self._table
+
+    def add_row(self, *cells: RenderableType) -> None:
+        """Append a row."""
+        self._table.add_row(*cells)
+
+
+def _table(title: str, *columns: str, right: Sequence[str] = (), header: bool = True) -> _Titled:
+    table = Table(header_style="bold", box=None, pad_edge=False, show_header=header)
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return table
+    return _Titled(title, table)
 
 
 def _coloured(word: str) -> Text:
     return Text(word.replace("_", " "), style=_COLOURS.get(word, ""))
 
 
-def _pairs(title: str, pairs: dict[str, Any]) -> Table:
-    table = _table(title, "", "")
-    table.show_header = False
+def _pairs(title: str, pairs: dict[str, Any]) -> _Titled:
+    table = _table(title, "", "", header=False)
     for name, value in pairs.items():
         table.add_row(Text(name, style="dim"), str(value))
     return table
@@ -86,6 +101,16 @@ def dataset_view(dataset: Dataset) -> RenderableType:
             },
         ),
         quality_view(dataset.quality),
+        *(
+            [
+                Text(
+                    "The data gate will hold every model of this snapshot until the errors are mended.",
+                    style="bold red",
+                )
+            ]
+            if dataset.quality.errors
+            else []
+        ),
     )
 
 
@@ -122,9 +147,16 @@ def verdict_view(verdict: Verdict) -> RenderableType:
     """Gate by gate, then the whole."""
     table = _table("Gates", "gate", "outcome", "why")
     for result in verdict.results:
-        table.add_row(result.gate, _coloured(result.outcome.name), result.message)
-    whole = f"The gates {'admit' if verdict.admits else 'hold'} this candidate."
-    return Group(table, Text(whole, style="green" if verdict.admits else "bold red"))
+        outcome = _coloured(result.outcome.name)
+        if result.outcome.name == "INCONCLUSIVE":
+            outcome.append(" (holds)" if result.holds else " (warns)")
+        table.add_row(result.gate, outcome, result.message)
+    holding = [result.gate for result in verdict.results if result.holds]
+    if verdict.admits:
+        doubts = f", with a warning from {', '.join(r.gate for r in verdict.warnings)}" if verdict.warnings else ""
+        return Group(table, Text(f"The gates admit this candidate{doubts}.", style="green"))
+    whole = f"Held by {', '.join(holding)}." if holding else "Held: no gate passed."
+    return Group(table, Text(f"The gates do not admit this candidate. {whole}", style="bold red"))
 
 
 def run_view(run: JudgedRun, version: ModelVersion | None = None) -> RenderableType:
@@ -174,7 +206,7 @@ def versions_view(versions: Sequence[ModelVersion]) -> RenderableType:
             version.family.replace("_", " "),
             _number(version.metrics.get("auc")),
             _number(version.metrics.get("accuracy")),
-            _coloured(str(version.verdict)),
+            Text(f"{version.verdict}, waived", style="yellow") if version.waived else _coloured(str(version.verdict)),
             _data(version),
             version.created_at,
         )
@@ -183,21 +215,7 @@ def versions_view(versions: Sequence[ModelVersion]) -> RenderableType:
 
 def version_view(version: ModelVersion) -> RenderableType:
     """One registered version."""
-    return _pairs(
-        f"Version {version.version}",
-        {
-            "aliases": ", ".join(version.aliases) or "none",
-            "family": version.family.replace("_", " "),
-            "AUC": _number(version.metrics.get("auc")),
-            "accuracy": _number(version.metrics.get("accuracy")),
-            "gates": version.verdict,
-            "data": _data(version),
-            "code": version.lineage.code_version,
-            "run": version.run_id,
-            "manifest": f"sha256 {version.manifest_sha256}",
-            "created": version.created_at,
-        },
-    )
+    return _pairs(f"Version {version.version}", dict(version.rows))
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:
@@ -221,11 +239,18 @@ def status_view(status: ServeStatus) -> RenderableType:
     )
 
 
-def predictions_view(frame: pd.DataFrame) -> RenderableType:
-    """Scored records."""
-    table = _table("Scored over HTTP", *(name.replace("_", " ") for name in frame.columns))
-    for row in frame.itertuples(index=False):
-        table.add_row(*(_number(value) if isinstance(value, float) else str(value) for value in row))
+def predictions_view(employee_ids: pd.Series, scored: pd.DataFrame) -> RenderableType:
+    """Scored employees, by the first digits of their pseudonyms."""
+    columns = ("employee", "probability of leaving", "likely to leave", "version", "prediction id")
+    table = _table("Ten employees, scored over HTTP", *columns, right=columns[1:2])
+    for person, answer in zip(employee_ids, scored.itertuples(index=False), strict=True):
+        table.add_row(
+            f"{person[:8]}…",
+            f"{answer.probability:.1%}",
+            "yes" if answer.decision else "no",
+            str(answer.model_version),
+            str(answer.prediction_id),
+        )
     return table
 
 

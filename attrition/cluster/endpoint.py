@@ -51,7 +51,7 @@ def up(settings: Settings, traffic: Traffic, config: ServeConfig | str | Path = 
     with contextlib.ExitStack() as on_failure:
         control = _find(settings)
         if control is None:
-            _require_free_port(settings)
+            require_free_port(settings)
             control = _control(settings, start_local_head(settings).dashboard_url)
             on_failure.callback(stop_local_head, settings)
         else:
@@ -134,7 +134,7 @@ def _check_port(settings: Settings, control: ServeControl) -> None:
     """Refuse a port that Serve cannot take on a Ray that runs already."""
     port = control.port()
     if port is None:
-        _require_free_port(settings)
+        require_free_port(settings)
     elif port != settings.serve_port and settings.ray_address is None:
         raise ServingError(
             Fault(
@@ -145,12 +145,19 @@ def _check_port(settings: Settings, control: ServeControl) -> None:
         )
 
 
-def _require_free_port(settings: Settings) -> None:
+def require_free_port(settings: Settings) -> None:
+    """Return when nobody listens on the endpoint's port.
+
+    Raises
+    ------
+    PortInUse
+        Somebody does.
+    """
     if is_taken(settings.serve_host, settings.serve_port):
         raise PortInUse(
             Fault(
                 f"port {settings.serve_port} on {settings.serve_host}",
                 "another process listens there",
-                remedy="stop it, or take another port: ATTRITION_SERVE_PORT=8001",
+                remedy="stop it (attrition serve down, if it is ours), or take another port: ATTRITION_SERVE_PORT=8001",
             )
         )

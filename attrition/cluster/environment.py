@@ -13,6 +13,9 @@ Ray reads these variables when its processes start, so they must be set before. 
     Nothing is sent to anybody.
 ``RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0``
     Keeps Ray from hiding accelerators, and from warning about it.
+``__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR``
+    Makes every worker begin with the hook in :mod:`attrition.cluster.loopback`; it is the variable behind
+    ``runtime_env={"worker_process_setup_hook": ...}``, whose own value wins.
 ``AUTOSCALER_METRIC_PORT``, ``DASHBOARD_METRIC_PORT``
     Free ports, so that two Rays do not collide.
 ``RAY_SERVE_ENABLE_HA_PROXY``, ``RAY_SERVE_THROUGHPUT_OPTIMIZED``
@@ -23,6 +26,11 @@ Ray reads these variables when its processes start, so they must be set before. 
     replica that dies is repeated elsewhere, which is right for a pure prediction.
 ``RAY_SERVE_DIRECT_INGRESS_*``
     A block of ports of its own for replicas; stopping waits 1 s, not 30 s, since no load balancer outside must notice.
+
+Two ports escape the loopback interface, and no variable of Ray 2.60 changes that: its HAProxy template binds
+``RAY_SERVE_HAPROXY_STATS_PORT`` (a page of counters) and ``RAY_SERVE_HAPROXY_METRICS_PORT`` (the same for Prometheus)
+on every interface, with the interface written into the template. They are read-only and name neither persons nor
+predictions; where that is too much, a firewall closes them or ``RAY_SERVE_ENABLE_HA_PROXY=0`` does without HAProxy.
 """
 
 from __future__ import annotations
@@ -31,11 +39,13 @@ import contextlib
 import os
 import random
 import socket
+import stat
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attrition.cluster.processes import this_user
 from attrition.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
@@ -48,8 +58,12 @@ MARKER = "ATTRITION_RAY_FOLDER"
 
 _LONGEST_ROOT = 10
 """HAProxy's control socket is the longest path: 87 characters below the root, and it may have 97."""
-_REPLICA_PORTS = range(30_000, 32_700, 100)
-"""Below the range from which systems give out ephemeral ports, and outside that of Ray's workers."""
+_REPLICA_PORTS = range(30_000, 32_600, 200)
+"""First ports of blocks for replicas, a hundred for HTTP and the next hundred for gRPC: below the range from which
+systems give out ephemeral ports (Linux: from 32,768), and outside that of Ray's workers."""
+_PROBED_PORTS = 10
+"""Ports at the start of each hundred that must be free: replicas take them in order."""
+_FOLDER_PREFIX = "attrition-"
 
 
 def has_haproxy() -> bool:
@@ -95,9 +109,11 @@ def local_environment(folder: Path, *, serving: bool) -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "AUTOSCALER_METRIC_PORT": str(autoscaler),
         "DASHBOARD_METRIC_PORT": str(dashboard),
+        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "attrition.cluster.loopback.keep_replicas_inside",
     }
     if serving and has_haproxy():
-        http, grpc = _replica_block(), _replica_block() + 10_000
+        http = _replica_block()
+        grpc = http + 100
         variables |= {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -136,12 +152,32 @@ def new_folder() -> Path:
     ConfigError
         ``RAY_TMPDIR`` is too long for that.
     """
-    root = os.environ.get("RAY_TMPDIR") or ("/tmp" if os.name == "posix" else tempfile.gettempdir())  # noqa: S108
+    root = os.environ.get("RAY_TMPDIR") or _default_root()
     if os.name == "posix" and len(root) > _LONGEST_ROOT:
         raise ConfigError(
             Fault("RAY_TMPDIR", f"has {len(root)} characters", f"at most {_LONGEST_ROOT} leave room for Ray's sockets")
         )
-    return Path(tempfile.mkdtemp(prefix="attrition-", dir=root))
+    return Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=root))
+
+
+def is_own_folder(folder: str) -> bool:
+    """Whether a path can be one that :func:`new_folder` made under the settings of now: what else is never deleted.
+
+    It is named ``<root>/attrition-*``; if it exists, it is a folder, no link, and this user's.
+    """
+    path = Path(folder)
+    roots = {os.path.normpath(root) for root in (os.environ.get("RAY_TMPDIR"), _default_root()) if root}
+    if ".." in path.parts or str(path.parent) not in roots or not path.name.startswith(_FOLDER_PREFIX):
+        return False
+    try:
+        facts = path.lstat()
+    except FileNotFoundError:
+        return True
+    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == this_user()
+
+
+def _default_root() -> str:
+    return "/tmp" if os.name == "posix" else tempfile.gettempdir()  # noqa: S108
 
 
 @contextlib.contextmanager
@@ -160,7 +196,8 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def _replica_block() -> int:
-    """First port of a hundred whose first ten are free; drawn, because two Rays may look at the same moment."""
+    """First port of a block whose first ports are free; drawn, because two Rays may look at the same moment."""
     blocks = list(_REPLICA_PORTS)
     random.shuffle(blocks)
-    return next((block for block in blocks if not any(is_taken(LOOPBACK, block + k) for k in range(10))), blocks[0])
+    probed = [*range(_PROBED_PORTS), *range(100, 100 + _PROBED_PORTS)]
+    return next((block for block in blocks if not any(is_taken(LOOPBACK, block + k) for k in probed)), blocks[0])

@@ -1,8 +1,10 @@
 """A Ray head in the background of this machine, which outlives the command that started it.
 
 ``attrition serve up`` starts it when no Ray address is configured, ``attrition serve down`` stops it. Its process, its
-addresses and its folder are recorded in ``local-ray.json`` under the home. Only processes that provably belong to it
-are ever ended, by their ids: those whose command line names its folder, and their descendants.
+addresses and its folder are recorded in ``local-ray.json`` under the home. The record alone proves nothing, for files
+are copied and process ids are given out again: the process must run, be ours and have been started with the recorded
+folder, and the folder must be one that :func:`~attrition.cluster.environment.new_folder` makes. What is ended then, by
+process id, is that process, its session and their descendants; nobody else, whatever his command line says.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from attrition.cluster.environment import LOOPBACK, free_ports, local_environment, new_folder
+from attrition.cluster import processes
+from attrition.cluster.environment import LOOPBACK, free_ports, is_own_folder, local_environment, new_folder
 from attrition.errors import Fault, PlatformError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from attrition.settings import Settings
@@ -35,6 +37,7 @@ STOP_TIMEOUT_SECONDS = 20.0
 """After this the remaining processes are killed."""
 
 _POLL_SECONDS = 0.1
+"""Between two looks at a head that starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class LocalHead:
     dashboard_url : str
         Address of the dashboard and of Serve's REST interface.
     folder : str
-        Ray's temporary folder, named in the command lines of its processes and deleted with it.
+        Ray's temporary folder, deleted with it.
     """
 
     pid: int
@@ -60,13 +63,30 @@ class LocalHead:
 
 
 def find_local_head(settings: Settings) -> LocalHead | None:
-    """The recorded head if it still runs, else None."""
-    try:
-        head = LocalHead(**json.loads((settings.home / RECORD).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    """The recorded head if it still runs, else None.
+
+    Raises
+    ------
+    PlatformError
+        It runs with a folder that is not below the root of today, so ``RAY_TMPDIR`` was another one; or the system
+        does not tell which processes run.
+    """
+    head = _read_record(settings.home / RECORD)
+    process = None if head is None else processes.running().get(head.pid)
+    if head is None or process is None or process.user != processes.this_user():
         return None
-    # a process id may have been given to another process since
-    return head if head.folder in _processes().get(head.pid, _NOBODY).command else None
+    # the whole argument: a process id may have been given to a process that only mentions the folder
+    if f"--temp-dir={head.folder}" not in process.arguments:
+        return None
+    if not is_own_folder(head.folder):
+        raise PlatformError(
+            Fault(
+                "local Ray",
+                f"process {head.pid} runs in {head.folder}, which is no folder of ours below RAY_TMPDIR or /tmp",
+                remedy="set RAY_TMPDIR as it was at the start, or end the process by its id",
+            )
+        )
+    return head
 
 
 def start_local_head(settings: Settings, *, num_cpus: int | None = None) -> LocalHead:
@@ -157,6 +177,17 @@ def _await_dashboard(head: LocalHead, process: subprocess.Popen[bytes], log: Pat
     raise PlatformError(Fault("local Ray", f"{found} ({' / '.join(lines[-3:])})", remedy=f"see {log}"))
 
 
+def _read_record(path: Path) -> LocalHead | None:
+    """The head as it was recorded; None when there is no record, or one that no head of ours can have written."""
+    try:
+        head = LocalHead(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    texts = (head.address, head.dashboard_url, head.folder)
+    whole = type(head.pid) is int and head.pid > 1 and all(isinstance(text, str) and text for text in texts)
+    return head if whole else None
+
+
 def _write_record(path: Path, head: LocalHead) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".tmp")
@@ -166,75 +197,14 @@ def _write_record(path: Path, head: LocalHead) -> None:
 
 def _end(head: LocalHead) -> None:
     """Ask the head to stop, then kill by id what is left of it."""
-    family = _family(head, _processes())
-    _signal({head.pid} & family.keys(), signal.SIGTERM)
-    _await_end(family, STOP_TIMEOUT_SECONDS)
+    members = processes.family(processes.running(), {head.pid}, session=head.pid)
+    processes.send({head.pid} & members.keys(), signal.SIGTERM)
+    processes.await_end(members, STOP_TIMEOUT_SECONDS)
     # workers that started in between belong to it too
-    left = _family(head, _processes()) | _alive(family)
-    _signal(left, signal.SIGKILL)
-    if not _await_end(left, STOP_TIMEOUT_SECONDS):
-        pids = ", ".join(str(pid) for pid in sorted(_alive(left)))
+    left = processes.family(processes.running(), processes.alive(members), session=head.pid)
+    processes.send(left, signal.SIGKILL)
+    if not processes.await_end(left, STOP_TIMEOUT_SECONDS):
+        pids = ", ".join(str(pid) for pid in sorted(processes.alive(left)))
         raise PlatformError(Fault("local Ray", f"processes are left: {pids}", remedy="end them by id"))
-    shutil.rmtree(head.folder, ignore_errors=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Process:
-    parent: int
-    command: str
-
-
-_NOBODY = _Process(0, "")
-
-
-def _processes() -> dict[int, _Process]:
-    """Every process of this machine, without those that have ended and only wait for their parent."""
-    listing = subprocess.run(
-        ["ps", "-axww", "-o", "pid=,ppid=,stat=,command="],  # noqa: S607 - ps lies elsewhere on each system
-        check=True,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    found = {}
-    for line in listing.stdout.splitlines():
-        pid, parent, state, *command = line.split(None, 3)
-        if not state.startswith("Z"):
-            found[int(pid)] = _Process(int(parent), command[0] if command else "")
-    return found
-
-
-def _family(head: LocalHead, processes: Mapping[int, _Process]) -> dict[int, _Process]:
-    """Processes of a head: those that name its folder, and all their descendants."""
-    members = {pid for pid, process in processes.items() if head.folder in process.command}
-    grown = True
-    while grown:
-        children = {pid for pid, process in processes.items() if process.parent in members} - members
-        members |= children
-        grown = bool(children)
-    return {pid: processes[pid] for pid in members}
-
-
-def _alive(family: Mapping[int, _Process]) -> dict[int, _Process]:
-    """Members that still run; a worker may have changed its title, so its parent or its title must be as it was."""
-    now = _processes()
-    return {
-        pid: process
-        for pid, process in family.items()
-        if pid in now and (now[pid].command == process.command or now[pid].parent == process.parent)
-    }
-
-
-def _await_end(family: Mapping[int, _Process], timeout_seconds: float) -> bool:
-    deadline = time.monotonic() + timeout_seconds
-    while _alive(family):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_SECONDS)
-    return True
-
-
-def _signal(pids: Iterable[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
+    if is_own_folder(head.folder):
+        shutil.rmtree(head.folder, ignore_errors=True)

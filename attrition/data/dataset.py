@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,9 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """The rows of a snapshot, the version they are stored as, and what the checks found in them."""
+    """The rows of a snapshot, the version they are stored as, and what the checks found in them.
 
-    table: EmployeeTable
+    There is always a report: rows that were stored without one are checked when they are read.
+    """
+
+    table: EmployeeTable = field(repr=False)
     snapshot: SnapshotRef
     quality: QualityReport
 
@@ -24,4 +28,5 @@ class Dataset:
         return f"snapshot {self.snapshot.version}: {len(self.table):,} rows from {self.snapshot.source}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{self}</p>{self.table.frame.head().to_html()}"
+        # no rows: a notebook is saved and passed on
+        return f"<p>{escape(str(self))}</p>{self.quality._repr_html_()}"

@@ -8,6 +8,7 @@ A value is a column of numbers (float64, missing is NaN) or of dates (datetime64
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -129,6 +130,7 @@ def _columns(node: ast.expr) -> set[str]:
         ):
             return {name}
         case ast.Constant(value=int() | float() | str()) if not isinstance(node.value, bool):
+            _check_size(node.value)
             operands: list[ast.expr] = []
         case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
             operands = [operand]
@@ -145,6 +147,15 @@ def _columns(node: ast.expr) -> set[str]:
                 "comparison and functions"
             )
     return set().union(*map(_columns, operands))
+
+
+def _check_size(value: Any) -> None:
+    try:
+        finite = isinstance(value, str) or math.isfinite(value)
+    except OverflowError:  # a whole number that is too large for a float
+        finite = False
+    if not finite:
+        raise ValueError("a number in it is larger than a float64 can be")
 
 
 def _check_call(name: str, n_arguments: int) -> None:

@@ -140,8 +140,29 @@ class EmployeeTable:
         return replace(self, frame=self.frame.iloc[rows].reset_index(drop=True))
 
     def content_hash(self) -> str:
-        """SHA-256 (hex) of column names, kinds and values; equal for equal content, independent of row order."""
-        digest = hashlib.sha256(repr([(name, str(self.frame[name].dtype)) for name in self.frame]).encode())
-        rows = pd.util.hash_pandas_object(self.frame, index=False).to_numpy(np.uint64)
-        digest.update(np.sort(rows).tobytes())
+        """SHA-256 (hex) of column names, types and every value; equal for equal content, whatever the order of rows.
+
+        The bytes that are hashed are those of the sorted columns, one after the other: numbers and dates in little
+        endian with one pattern for NaN, texts as UTF-8 behind their lengths (-1 is missing). Nothing of pandas' own
+        hashing is in it.
+        """
+        keys = [EMPLOYEE_ID, SNAPSHOT_DATE]
+        if self.frame.duplicated(keys).any():
+            keys = [str(name) for name in self.frame]
+        # rows that agree in every key are equal, so their order cannot matter
+        frame = self.frame.sort_values(keys, kind="stable")
+        digest = hashlib.sha256(repr([(name, str(frame[name].dtype)) for name in frame]).encode())
+        for name in frame:
+            digest.update(_bytes(frame[name]))
         return digest.hexdigest()
+
+
+def _bytes(column: pd.Series) -> bytes:
+    if column.dtype.kind == "f":
+        values = column.to_numpy("<f8")
+        return np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes()
+    if column.dtype.kind in "iM":
+        return column.to_numpy().astype("<i8").tobytes()
+    texts = [None if pd.isna(value) else value.encode() for value in column.tolist()]
+    lengths = np.array([-1 if text is None else len(text) for text in texts], dtype="<i8")
+    return lengths.tobytes() + b"".join(text for text in texts if text is not None)

@@ -19,7 +19,7 @@ from attrition.data.cells import LISTED_LABELS, Cells, to_text
 from attrition.data.employees import REPEAT_MARK, EmployeeTable
 from attrition.data.findings import Finding, Severity
 from attrition.data.mapping import ColumnSpec, Mapping, load_mapping, shipped_mappings, suggestion
-from attrition.data.readers import RawFile, read_file
+from attrition.data.readers import NO_HEADER_REMEDY, RawFile, names_columns, read_file
 from attrition.data.schema import EMPLOYEE_ID, SNAPSHOT_DATE, TARGET, FeatureSchema
 from attrition.errors import ConfigError, ExtractError, Fault, InsufficientData
 
@@ -33,6 +33,10 @@ __all__ = ["Extract", "Mapping", "load_mapping", "read_extract"]
 MINIMUM_ROWS = 100
 """Rows that an extract with outcomes needs. Below it a holdout of a quarter has so few leavers that every interval
 is as wide as the scale; more is needed for a useful model, which the gates decide."""
+CATEGORY_LABELS = 50
+CATEGORY_ROWS = 5
+"""Texts are quoted in a finding when they look like labels of a category: at most so many different ones, each in at
+least so many rows. Rarer texts may be names, or whatever somebody typed about a person."""
 MINIMUM_PER_OUTCOME = 10
 """Leavers, and stayers, that an extract with outcomes needs: two for each of five folds."""
 UNKNOWN = "unknown"
@@ -126,6 +130,7 @@ def _present(mapping: Mapping, raw: pd.DataFrame, where: str, *, require_target:
     Raises ExtractError naming every column that the mapping needs and the file lacks.
     """
     specs, faults, reported = {}, [], set()
+    known = [str(name) for name in raw.columns] if names_columns(raw.columns, mapping.sources) else []
     for name, spec in mapping.specs.items():
         lacking = [column for column in spec.columns if column not in raw.columns]
         if spec.absent or (lacking and (spec.optional or (name == TARGET and not require_target))):
@@ -134,7 +139,7 @@ def _present(mapping: Mapping, raw: pd.DataFrame, where: str, *, require_target:
         for column in lacking:
             if column not in reported:
                 reported.add(column)
-                remedy = suggestion(column, raw.columns) or "correct the mapping, or declare it absent: true"
+                remedy = suggestion(column, known) or "correct the mapping, or declare it absent: true"
                 faults.append(
                     Fault(where, f"has no column {column}", f"mapping {mapping.name} reads {name} from it", remedy)
                 )
@@ -147,17 +152,20 @@ def _present(mapping: Mapping, raw: pd.DataFrame, where: str, *, require_target:
             Fault(f"mapping {mapping.name}", "every feature is absent", "", "name the column of at least one")
         )
     if faults:
-        raise ExtractError([*_whereabouts(raw, where), *faults] if reported else faults)
+        raise ExtractError([_whereabouts(raw, known, where), *faults] if reported else faults)
     return specs
 
 
-def _whereabouts(raw: pd.DataFrame, where: str) -> list[Fault]:
-    """What the file has instead, and the shipped mapping that fits it."""
-    columns = set(raw.columns)
-    listed = ", ".join(map(str, raw.columns[:20])) + (", ..." if len(raw.columns) > 20 else "")
-    fitting = [name for name in shipped_mappings() if columns.issuperset(load_mapping(name).sources)]
-    remedy = f"mapping {fitting[0]} fits them" if fitting else ""
-    return [Fault(where, f"its columns are {listed}", "", remedy)]
+def _whereabouts(raw: pd.DataFrame, known: list[str], where: str) -> Fault:
+    """What the file has instead, and the shipped mapping that fits it; names only where they are known to be names."""
+    fitting = [name for name in shipped_mappings() if set(raw.columns).issuperset(load_mapping(name).sources)]
+    if not known:
+        remedy = NO_HEADER_REMEDY
+        found = f"the first line of its {len(raw.columns)} columns holds other things than the names expected"
+    else:
+        remedy = ""
+        found = "its columns are " + ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    return Fault(where, found, "", f"mapping {fitting[0]} fits them" if fitting else remedy)
 
 
 def _check_enough(table: EmployeeTable, where: str) -> None:
@@ -273,8 +281,10 @@ class _Reading:
 
     def _note_unknown(self, name: str, unknown: dict[str, int]) -> None:
         n_rows = sum(unknown.values())
-        labels = ", ".join(sorted(unknown)[:LISTED_LABELS]) + (", ..." if len(unknown) > LISTED_LABELS else "")
-        message = f"{len(unknown)} labels that mapping {self._mapping.name} does not know are read as missing: {labels}"
+        message = f"{len(unknown)} labels that mapping {self._mapping.name} does not know are read as missing"
+        if len(unknown) <= CATEGORY_LABELS and min(unknown.values()) >= CATEGORY_ROWS:
+            more = ", ..." if len(unknown) > LISTED_LABELS else ""
+            message += f": {', '.join(sorted(unknown)[:LISTED_LABELS])}{more}"
         self.findings.append(unknown_category(name, message, n_rows, len(self._raw)))
 
     def _target(self, spec: ColumnSpec) -> NDArray[np.int8]:

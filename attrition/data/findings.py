@@ -77,6 +77,17 @@ class QualityReport:
         """Report with the findings in order of severity, otherwise in the order given."""
         return cls(tuple(sorted(findings, key=lambda item: list(Severity).index(item.severity))), n_rows, n_positive)
 
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join(
+            f"<tr><td>{finding.severity.value}</td><td>{finding.code}</td><td>{escape(finding.column or '')}</td>"
+            f"<td>{escape(finding.message)}</td></tr>"
+            for finding in self.findings
+        )
+        head = "<tr><th>severity</th><th>code</th><th>column</th><th>finding</th></tr>"
+        return f"<table><caption>{len(self.findings)} findings in {self.n_rows:,} rows</caption>{head}{rows}</table>"
+
     @property
     def errors(self) -> tuple[Finding, ...]:
         """Findings that make a model of these data wrong."""

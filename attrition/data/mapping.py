@@ -91,7 +91,10 @@ class ColumnSpec(BaseModel):
             return value
         if any(isinstance(key, bool) for key in value):
             raise ValueError("YAML reads a bare yes, no, on, off, true or false as a truth value; put it in quotes")
-        return {str(key): number for key, number in value.items()}
+        texts = [str(key) for key in value]
+        if twice := {text for text in texts if texts.count(text) > 1}:
+            raise ValueError(f"the same text stands twice, as a number and in quotes: {', '.join(sorted(twice))}")
+        return dict(zip(texts, value.values(), strict=True))
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

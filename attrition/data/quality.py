@@ -21,6 +21,7 @@ leakage.future_date        a column holds dates after the snapshot in some rows
 leakage.person_across_split      a person on both sides of a split
 leakage.duplicate_across_split   rows of equal content on both sides
 leakage.time_across_split        training rows that are not older than the holdout
+split.embargo              training rows whose outcome window ends after the cutoff of a temporal split
 split.prevalence           the share of leavers differs between the sides
 ========================== =========================================================================================
 """
@@ -134,9 +135,24 @@ def check_split(table: EmployeeTable, split: Split) -> tuple[Finding, ...]:
             findings.append(
                 _split_finding("leakage.time_across_split", Severity.ERROR, message, int(late.sum()), len(train))
             )
+    findings += _check_embargo(train, split)
     if table.has_target and len(train) and len(holdout):
         findings += _check_prevalence(train.target, holdout.target, temporal=split.spec.kind == "temporal")
     return tuple(findings)
+
+
+def _check_embargo(train: EmployeeTable, split: Split) -> list[Finding]:
+    if split.spec.cutoff is None or not len(train):
+        return []
+    window = pd.Timedelta(days=train.schema.horizon_days)
+    n_open = int((train.dates + window > pd.Timestamp(split.spec.cutoff)).sum())
+    if not n_open:
+        return []
+    message = (
+        f"{n_open} of {len(train)} training rows have outcome windows of {train.schema.horizon_days} days that end "
+        f"after the cutoff {split.spec.cutoff}: the holdout's figures may be a little too good; give more dates"
+    )
+    return [_split_finding("split.embargo", Severity.WARNING, message, n_open, len(train))]
 
 
 def _split_finding(code: str, severity: Severity, message: str, n_rows: int, n_total: int) -> Finding:

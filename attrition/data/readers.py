@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
+import re
 import zlib
 from collections import Counter
 from dataclasses import dataclass
@@ -24,8 +26,13 @@ if TYPE_CHECKING:
 
     from attrition.data.mapping import Dialect
 
+NO_HEADER_REMEDY = "check that its first line holds the names of its columns, and that the mapping is the right one"
+MAX_UNPACKED_BYTES = 2**30
+"""Largest content of a gzip file, in bytes: ten million rows. A few kilobytes can unpack to more than any memory."""
+
 _DELIMITERS = (",", ";", "\t", "|")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_VALUE = re.compile(r"[-+.,:/ \d]*\d[-+.,:/ \d]*(e[-+]?\d+)?", re.IGNORECASE)
 _KINDS = "CSV, CSV.gz, Parquet, a folder of Parquet files or a Delta table is expected"
 
 
@@ -71,7 +78,7 @@ def read_file(path: Path, dialect: Dialect, expected: Collection[str] = ()) -> R
         raise ExtractError(Fault(str(path), found, "", "check the path")) from error
     if data.startswith(b"\x1f\x8b"):
         try:
-            data = gzip.decompress(data)
+            data = _unpack(data, path.name)
         except (OSError, EOFError, zlib.error) as error:
             raise ExtractError(Fault(path.name, "is a damaged gzip file", "", "copy or export it again")) from error
     if data.startswith(b"PAR1"):
@@ -81,6 +88,23 @@ def read_file(path: Path, dialect: Dialect, expected: Collection[str] = ()) -> R
             Fault(path.name, "is a binary file of another kind", _KINDS, "export a spreadsheet as CSV UTF-8")
         )
     return _read_csv(data, path.name, dialect, expected)
+
+
+def _unpack(data: bytes, where: str) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+        unpacked = stream.read(MAX_UNPACKED_BYTES + 1)
+    if len(unpacked) > MAX_UNPACKED_BYTES:
+        allowed = f"at most {MAX_UNPACKED_BYTES / 2**20:,.0f} MiB are read from a gzip file"
+        raise ExtractError(Fault(where, "unpacks to more than is allowed", allowed, "use Parquet, or several files"))
+    return unpacked
+
+
+def names_columns(header: Collection[str], expected: Collection[str]) -> bool:
+    """Whether a first line holds the names of columns; else it may be a person's row and must not be quoted.
+
+    It does when an expected name is among them and none of them is a number or a date.
+    """
+    return not set(header).isdisjoint(expected) and not any(_VALUE.fullmatch(str(name).strip()) for name in header)
 
 
 def _read_csv(data: bytes, where: str, dialect: Dialect, expected: Collection[str]) -> RawFile:
@@ -134,11 +158,12 @@ def _check_header(header: list[str], body: str, where: str, delimiter: str, expe
             )
         )
     unnamed = sum(not name for name in header)
-    faults = [
-        Fault(where, f"column {name} stands {n} times in the header")
-        for name, n in Counter(header).items()
-        if n > 1 and name
-    ]
+    repeated = {name: n for name, n in Counter(header).items() if n > 1 and name}
+    if names_columns(header, expected):
+        faults = [Fault(where, f"column {name} stands {n} times in the header") for name, n in repeated.items()]
+    else:
+        found = f"the first line of its {len(header)} columns holds other things than the names expected, some twice"
+        faults = [Fault(where, found, "", NO_HEADER_REMEDY)] if repeated else []
     faults += [Fault(where, f"{unnamed} columns have no name in the header")] if unnamed > 1 else []
     if faults:
         raise ExtractError(faults)

@@ -6,6 +6,10 @@ persons before the cutoff, holdout rows those of the other persons from the cuto
 a model may recognise persons whose stable features it has seen; with persons alone it knows the later climate. The rows
 that lie on neither side are the price.
 
+An outcome is known only when its horizon is over. A training row that is younger than the horizon at the cutoff carries
+news from the time of the holdout, so an embargo of the horizon keeps such rows out. Short series cannot afford it in
+full; it is then shortened, and :func:`attrition.data.quality.check_split` says how many rows know too much.
+
 The holdout persons are drawn from all persons, those long gone included. To draw them only from the persons who are
 still there would keep the early leavers in training at full strength and raise its share of leavers above the real one.
 """
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,6 +40,9 @@ MINIMUM_HOLDOUT_LEAVERS = 200
 """Leavers that a temporal holdout should have: a DeLong interval of an AUC near 0.75 is then about 0.07 wide."""
 WIDEST_HOLDOUT_SHARE = 0.5
 """Largest share of persons that is held out for the sake of `MINIMUM_HOLDOUT_LEAVERS`."""
+MINIMUM_TRAINING_OUTCOMES = 100
+"""Leavers, and stayers, that an embargo must leave to train on, or it is shortened: ten events for each of ten
+variables (Peduzzi et al. (1996), J. Clin. Epidemiol. 49(12))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class SplitSpec:
         First day of the holdout; None for kind "random".
     embargo_days : int, >= 0
         Days before the cutoff that training leaves out. With the horizon of the target, training knows no outcome that
-        became known after the cutoff.
+        became known after the cutoff. In a split that was made it is the embargo that was kept, not the one asked for.
     """
 
     kind: Literal["temporal", "random"]
@@ -119,7 +126,9 @@ def split_holdout(
         First day of the holdout. None: the latest fifth of the dates is held out, one date at least. The outcomes of
         these rows must be known: the extract's owner says so by giving them.
     embargo_days
-        See :class:`SplitSpec`.
+        Embargo wanted, see :class:`SplitSpec`: callers give the schema's ``horizon_days``. It is shortened, date by
+        date, while fewer than `MINIMUM_TRAINING_OUTCOMES` leavers or stayers are left to train on; the spec says what
+        was kept.
 
     Raises
     ------
@@ -140,7 +149,8 @@ def split_holdout(
         n_leavers = int(table.target[(table.dates >= pd.Timestamp(cutoff)).to_numpy()].sum())
         needed = math.ceil(100 * MINIMUM_HOLDOUT_LEAVERS / max(n_leavers, 1)) / 100
         holdout_share = max(holdout_share, min(needed, WIDEST_HOLDOUT_SHARE))
-    return apply_split(table, SplitSpec("temporal", holdout_share, seed, cutoff, embargo_days))
+    wanted = SplitSpec("temporal", holdout_share, seed, cutoff, embargo_days)
+    return apply_split(table, replace(wanted, embargo_days=_affordable_embargo(table, wanted)))
 
 
 def apply_split(table: EmployeeTable, spec: SplitSpec) -> Split:
@@ -154,10 +164,9 @@ def apply_split(table: EmployeeTable, spec: SplitSpec) -> Split:
     held_out = _held_out_persons(table.persons, spec)
     train, holdout = ~held_out, held_out
     if spec.cutoff is not None:
-        train = train & (table.dates < pd.Timestamp(spec.cutoff)).to_numpy()
+        last = pd.Timestamp(spec.cutoff - timedelta(days=spec.embargo_days))
+        train = train & ((table.dates < pd.Timestamp(spec.cutoff)) & (table.dates <= last)).to_numpy()
         holdout = holdout & (table.dates >= pd.Timestamp(spec.cutoff)).to_numpy()
-    if spec.cutoff is not None and spec.embargo_days:
-        train = train & (table.dates <= pd.Timestamp(spec.cutoff - timedelta(days=spec.embargo_days))).to_numpy()
     split = Split(spec, np.flatnonzero(train), np.flatnonzero(holdout))
     faults = [
         Fault(
@@ -216,6 +225,22 @@ def _held_out_persons(persons: NDArray[np.object_], spec: SplitSpec) -> NDArray[
         int.from_bytes(hashlib.sha256(salt + str(person).encode()).digest()[:8], "big") < limit for person in unique
     ]
     return np.array(chosen, dtype=bool)[codes]
+
+
+def _affordable_embargo(table: EmployeeTable, wanted: SplitSpec) -> int:
+    """Longest embargo, at most the one of `wanted`, that leaves enough to train on; 0 when none does."""
+    assert wanted.cutoff is not None
+    dates = table.dates.to_numpy("datetime64[D]")
+    ages = np.where(np.isnat(dates), -1, (np.datetime64(wanted.cutoff, "D") - dates).astype(np.int64))
+    ages[_held_out_persons(table.persons, wanted)] = -1
+    shorter = np.unique(ages[(ages > 0) & (ages < wanted.embargo_days)])[::-1]
+    for embargo_days in (wanted.embargo_days, *map(int, shorter)):
+        rows = ages >= max(embargo_days, 1)
+        n_leavers = int(table.target[rows].sum()) if table.has_target else int(rows.sum())
+        n_stayers = int(rows.sum()) - n_leavers if table.has_target else n_leavers
+        if min(n_leavers, n_stayers) >= MINIMUM_TRAINING_OUTCOMES:
+            return embargo_days
+    return 0
 
 
 def _lacking(table: EmployeeTable, rows: NDArray[np.intp]) -> str:

@@ -104,10 +104,11 @@ class Tables:
         self._options = dict(storage_options or {})
 
     def write_snapshot(self, table: EmployeeTable, report: QualityReport | None = None) -> SnapshotRef:
-        """Reference to `table` in the store; written unless it is the latest snapshot already.
+        """Reference to `table` in the store; written unless it is the latest snapshot already, with the same report.
 
-        An older snapshot of the same content is written again: the latest one is always what was imported last. The
-        content hash says that both are the same data.
+        Equal rows with another report (of newer checks, say) make a new version with the same content hash; without a
+        report the latest snapshot keeps the one that it has. An older snapshot of the same content is written again:
+        the latest one is always what was imported last. The content hash says that both are the same data.
 
         Raises
         ------
@@ -119,7 +120,7 @@ class Tables:
         description = _description(table, report) | {"write_id": uuid.uuid4().hex}
         for attempt in range(_ATTEMPTS):
             latest = self._history()[:1]
-            if latest and all(latest[0][_METADATA][key] == description[key] for key in _ESSENCE):
+            if latest and _says_the_same(latest[0][_METADATA], description):
                 return _ref(latest[0])
             try:
                 self._commit(table, description)
@@ -262,6 +263,11 @@ def _description(table: EmployeeTable, report: QualityReport | None) -> dict[str
         "surrogate_ids": table.surrogate_ids,
         "quality": report.to_dict() if report else None,
     }
+
+
+def _says_the_same(stored: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    reported = new["quality"] is None or stored["quality"] == new["quality"]
+    return reported and all(stored[key] == new[key] for key in _ESSENCE)
 
 
 def _ref(entry: Mapping[str, Any]) -> SnapshotRef:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -41,3 +42,8 @@ def html_table(title: str, header: Row, rows: Sequence[Row]) -> str:
         f'<table><caption style="{_STYLE}">{escape(title)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
+
+
+def html_figure(png: bytes, alt: str) -> str:
+    """A picture as HTML that needs no file beside it."""
+    return f'<img alt="{escape(alt)}" width="420" src="data:image/png;base64,{b64encode(png).decode("ascii")}">'

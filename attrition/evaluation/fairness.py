@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attrition.errors import Fault, UsageError
-from attrition.evaluation.display import html_table, text_table
+from attrition.evaluation.display import html_figure, html_table, text_table
 from attrition.evaluation.groups import MISSING, group_labels
 from attrition.evaluation.intervals import (
     Estimate,
@@ -177,7 +177,10 @@ class FairnessReport:
         return text_table(self._title, self._header, self.rows)
 
     def _repr_html_(self) -> str:
-        return html_table(self._title, self._header, self.rows)
+        from attrition.evaluation.plots import fairness_plot, figure_png
+
+        figure = html_figure(figure_png(fairness_plot(self)), f"selection rates by {self.attribute}")
+        return f"{html_table(self._title, self._header, self.rows)}<div>{figure}</div>"
 
 
 def assess_fairness(

@@ -60,6 +60,8 @@ class Evidence:
         99th percentile in milliseconds of scoring one record.
     champion : Estimate or None
         AUC of the candidate minus AUC of the champion on the same persons; None without a champion.
+    champion_note : str
+        Why there is no `champion`, as a sentence; empty when there simply is none to compare with.
     """
 
     evaluation: Evaluation
@@ -67,6 +69,7 @@ class Evidence:
     findings: Sequence[Finding] | None = None
     latency: Estimate | None = None
     champion: Estimate | None = None
+    champion_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +291,7 @@ def _champion(policy: GatePolicy, evidence: Evidence) -> GateResult:
     if policy.champion is None:
         return _not_applicable("champion", "The policy does not ask for it.")
     if evidence.champion is None:
-        return _not_applicable("champion", "There is no champion to compare with.")
+        return _not_applicable("champion", evidence.champion_note or "There is no champion to compare with.")
     margin = policy.champion
     hold = margin.on_inconclusive == "hold"
     return _at_least("champion", "AUC gained over the champion", evidence.champion, -margin.margin, hold=hold)

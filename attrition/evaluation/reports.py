@@ -10,7 +10,7 @@ import numpy as np
 from attrition.errors import Fault, UsageError
 from attrition.evaluation.auc import checked
 from attrition.evaluation.calibration import Bins, reliability_bins
-from attrition.evaluation.display import html_table, text_table
+from attrition.evaluation.display import html_figure, html_table, text_table
 from attrition.evaluation.groups import group_labels
 from attrition.evaluation.metrics import Confusion, Estimate, check_probabilities, measure, measure_slice
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
+    from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
 CURVE_POINTS = 256
@@ -151,8 +152,23 @@ class Evaluation:
     def __str__(self) -> str:
         return text_table(self._title, self._header, self.rows)
 
+    def plots(self) -> dict[str, Figure]:
+        """Matplotlib figures by name: ``roc``, ``precision_recall``, ``calibration`` and ``confusion``."""
+        from attrition.evaluation import plots
+
+        return {
+            "roc": plots.roc_plot(self),
+            "precision_recall": plots.precision_recall_plot(self),
+            "calibration": plots.calibration_plot(self),
+            "confusion": plots.confusion_plot(self),
+        }
+
     def _repr_html_(self) -> str:
-        return html_table(self._title, self._header, self.rows)
+        from attrition.evaluation.plots import figure_png
+
+        figures = self.plots()
+        shown = "".join(html_figure(figure_png(figures[name]), name) for name in ("roc", "calibration"))
+        return f"{html_table(self._title, self._header, self.rows)}<div>{shown}</div>"
 
 
 def evaluate(

@@ -29,6 +29,7 @@ PSEUDONYM_LENGTH = 32
 """Hexadecimal digits of a pseudonym: 128 bits, so a clash among a billion persons has probability below 1e-20."""
 
 _PERSON = b"attrition/employee\x00"
+_SHA256_BLOCK = 64
 _KEY_ID = b"attrition/key-id\x00"
 
 logger = logging.getLogger(__name__)
@@ -56,12 +57,20 @@ class PseudonymKey:
     PseudonymKey(key_id='42a9b79a')
     """
 
-    __slots__ = ("_secret",)
+    __slots__ = ("_inner", "_outer", "_secret")
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != KEY_BYTES:
             raise ConfigError(Fault("pseudonym key", f"has {len(secret)} bytes", f"{KEY_BYTES} are needed"))
         self._secret = secret
+        # HMAC (RFC 2104) hashes the key before every message; these are the states after that, copied per id, because
+        # a thousand ids cost 0.6 instead of 1.8 ms of a scoring request
+        block = secret.ljust(_SHA256_BLOCK, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in block) + _PERSON)
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[bytes]]:
+        return type(self), (self._secret,)
 
     @classmethod
     def from_hex(cls, text: str) -> Self:
@@ -128,8 +137,11 @@ class PseudonymKey:
         employee_id
             As in the extract; surrounding blanks and the Unicode composition do not matter, upper and lower case do.
         """
-        message = unicodedata.normalize("NFC", employee_id.strip()).encode()
-        return hmac.digest(self._secret, _PERSON + message, "sha256").hex()[:PSEUDONYM_LENGTH]
+        text = employee_id.strip()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update((text if text.isascii() else unicodedata.normalize("NFC", text)).encode())
+        outer.update(inner.digest())
+        return outer.hexdigest()[:PSEUDONYM_LENGTH]
 
     @property
     def key_id(self) -> str:

@@ -8,9 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrition.errors import Fault, IntegrityError, TrackingUnreachable
 from attrition.registry.bundle import local_path
-from attrition.registry.manifest import verify_directory
+from attrition.registry.manifest import checked_digest, is_intact
 
 if TYPE_CHECKING:
     from attrition.settings import Settings
@@ -28,46 +27,46 @@ def local_folder(settings: Settings, location: str, manifest_sha256: str) -> Pat
 
     Raises
     ------
-    TrackingUnreachable
+    IntegrityError
+        `manifest_sha256` is no digest.
+    PlatformError
         The artifacts cannot be downloaded.
     """
+    digest = checked_digest(manifest_sha256, location)
     # a URI has a scheme; the drive letter of a path has one character
     if location.startswith("file:") or len(location.partition(":/")[0]) <= 1 or ":/" not in location:
         return local_path(location)
-    target = settings.home / "packages" / manifest_sha256
-    if not _intact(target, manifest_sha256):
+    target = settings.home / "packages" / digest
+    if not is_intact(target, digest):
         _download(settings, location, target)
     return target
-
-
-def _intact(folder: Path, manifest_sha256: str) -> bool:
-    try:
-        verify_directory(folder, manifest_sha256)
-    except IntegrityError:
-        return False
-    return True
 
 
 def _download(settings: Settings, location: str, target: Path) -> None:
     # the bar would be drawn over our own progress
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
+
+    from attrition.training.connection import answering
 
     target.parent.mkdir(parents=True, exist_ok=True)
     # in the same folder: a rename is atomic within one file system only
     scratch = Path(tempfile.mkdtemp(prefix=".download-", dir=target.parent))
     try:
-        uri = settings.tracking_uri
-        folder = download_artifacts(artifact_uri=location, dst_path=str(scratch), tracking_uri=uri)
+        with answering(location):
+            uri = settings.tracking_uri
+            folder = download_artifacts(artifact_uri=location, dst_path=str(scratch), tracking_uri=uri)
+        _put(Path(folder), target, aside=scratch / "replaced")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _put(folder: Path, target: Path, *, aside: Path) -> None:
+    try:
         if target.exists():
-            target.rename(scratch / "replaced")
-        Path(folder).rename(target)
-    except MlflowException as error:
-        raise TrackingUnreachable(Fault(location, "the package cannot be downloaded")) from error
+            target.rename(aside)
+        folder.rename(target)
     except OSError:
         # another process downloaded the same package meanwhile
         if not target.exists():
             raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -7,9 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrition.errors import IntegrityError
 from attrition.registry.bundle import CANDIDATE_FILE, FORMAT, SCHEMA_FILE, SCORING_FOLDER, BundleRef
-from attrition.registry.manifest import canonical_json, manifest_of, verify_directory, write_folder
+from attrition.registry.manifest import canonical_json, is_intact, manifest_of, write_folder
 
 if TYPE_CHECKING:
     from attrition.registry.package import Package
@@ -44,29 +43,21 @@ def write_bundle(root: Path, package: Package, version: ModelVersion) -> BundleR
     manifest_sha256 = manifest_of(files, facts).sha256
     target = root / f"{version.version}-{manifest_sha256[:8]}"
     ref = BundleRef(str(target), version.version, manifest_sha256)
-    if target.exists() and _intact(ref):
+    if target.exists() and is_intact(target, manifest_sha256):
         return ref
     root.mkdir(parents=True, exist_ok=True)
     # in the same folder: a rename is atomic within one file system only
     scratch = Path(tempfile.mkdtemp(prefix=".bundle-", dir=root))
     try:
         write_folder(scratch / "new", files, facts)
-        if target.exists() and not _intact(ref):
+        if target.exists() and not is_intact(target, manifest_sha256):
             target.rename(scratch / "damaged")
         try:
             (scratch / "new").rename(target)
         except OSError:
             # another process exported the same version meanwhile
-            if not _intact(ref):
+            if not is_intact(target, manifest_sha256):
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return ref
-
-
-def _intact(ref: BundleRef) -> bool:
-    try:
-        verify_directory(Path(ref.uri), ref.manifest_sha256)
-    except IntegrityError:
-        return False
-    return True

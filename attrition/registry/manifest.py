@@ -99,7 +99,26 @@ class Manifest:
         return cls(files, facts)
 
 
-def canonical_json(document: Mapping[str, Any]) -> bytes:
+def checked_digest(text: str, where: str) -> str:
+    """`text`, which is a SHA-256 in lower-case hex; it names folders and must not be anything else.
+
+    Parameters
+    ----------
+    where
+        What it is the digest of, for the message.
+
+    Raises
+    ------
+    IntegrityError
+        It is not.
+    """
+    if not _SHA256.fullmatch(text):
+        found = f"the digest of its manifest is {text[:80]!r}"
+        raise IntegrityError(Fault(where, found, "64 hexadecimal digits", "do not use it: the tag was changed"))
+    return text
+
+
+def canonical_json(document: Any) -> bytes:
     """Readable JSON with sorted keys, the same for equal documents; NaN and infinity are refused with ValueError."""
     return json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
@@ -167,6 +186,15 @@ def verify_directory(directory: Path, manifest_sha256: str) -> Manifest:
     if faults:
         raise IntegrityError(faults)
     return manifest
+
+
+def is_intact(directory: Path, manifest_sha256: str) -> bool:
+    """Whether :func:`verify_directory` finds nothing."""
+    try:
+        verify_directory(directory, manifest_sha256)
+    except IntegrityError:
+        return False
+    return True
 
 
 def read_verified(directory: Path, manifest_sha256: str) -> tuple[Manifest, dict[str, bytes]]:
@@ -260,9 +288,14 @@ def _try_read(path: Path, size: int) -> bytes | None:
         return None
 
 
+# O_NOFOLLOW: a link put in place after the folder was walked is refused as well; O_NONBLOCK: a pipe does not block
+_OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
 def _read(path: Path, limit: int = -1) -> bytes:
-    # O_NOFOLLOW: a link put in place after the folder was walked is refused as well
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NOFOLLOW", 0))) as stream:
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _OPEN_FLAGS)) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(f"{path.name} is not a plain file")
         return stream.read(limit)
 
 

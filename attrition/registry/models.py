@@ -6,22 +6,24 @@ own digests are not used: they are stored with the artifacts they describe.
 
 Two registrations at once must not get the same semantic version, and MLflow has no lock. Its version numbers are unique
 and ordered, which is enough: a registration first creates its MLflow version without a semantic one, waits until every
-lower-numbered one has got its own, then computes and writes it. A registration that died half-way is waited for
-`PENDING_SECONDS` and then passed over; its version stays invisible here.
+lower-numbered one has got its own, then computes and writes it, sets the alias, and only then takes away the mark that
+it is pending. A registration that died before it had its semantic version is waited for `PENDING_SECONDS` and then
+passed over; its version stays invisible here. One that died later is completed by the next registration.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attrition.errors import Fault, NotFound, UsageError
+from attrition.errors import Fault, NotFound, PlatformError, UsageError
 from attrition.registry.artifacts import local_folder
 from attrition.registry.bundle import local_path
 from attrition.registry.comparison import Comparison, compare_facts
+from attrition.registry.conditions import check_parity, waiver
 from attrition.registry.export import write_bundle
+from attrition.registry.manifest import checked_digest
 from attrition.registry.package import read_package
 from attrition.registry.records import (
     BUMP_TAG,
@@ -30,6 +32,7 @@ from attrition.registry.records import (
     PENDING_TAG,
     VERSION_TAG,
     ModelVersion,
+    Verification,
     from_mlflow,
     version_tags,
 )
@@ -41,11 +44,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlflow.entities.model_registry import ModelVersion as MlflowModelVersion
-    from mlflow.tracking import MlflowClient
 
     from attrition.registry.bundle import BundleRef
     from attrition.registry.package import Package, PackageRef
     from attrition.settings import Settings
+    from attrition.training.connection import TrackingClient
 
 __all__ = ["Comparison", "ModelRegistry", "ModelVersion", "Verification"]
 
@@ -60,31 +63,12 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ALIAS = re.compile(r"[a-z][a-z0-9-]{0,60}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """A package whose every byte is the registered one.
+class _Known(NamedTuple):
+    """What the registry holds: versions, registrations under way (or dead), numbers of versions without their alias."""
 
-    Attributes
-    ----------
-    ref : str
-        Version, or run.
-    n_files, n_bytes : int
-        Compared, the manifest aside.
-    manifest_sha256 : str
-    """
-
-    ref: str
-    n_files: int
-    n_bytes: int
-    manifest_sha256: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready document."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        size = f"{self.n_files} files, {self.n_bytes:,} bytes"
-        return f"{self.ref}: {size}, all as registered (manifest sha256 {self.manifest_sha256})"
+    complete: tuple[ModelVersion, ...]
+    pending: tuple[MlflowModelVersion, ...]
+    without_alias: tuple[int, ...]
 
 
 class ModelRegistry:
@@ -103,7 +87,7 @@ class ModelRegistry:
     def __init__(self, settings: Settings, name: str = MODEL_NAME) -> None:
         self._settings = settings
         self._name = name
-        self._connected: MlflowClient | None = None
+        self._connected: TrackingClient | None = None
 
     def log_package(self, run_id: str, package: PackageRef) -> str:
         """Store a package as the logged model of a run; the id of that model.
@@ -159,13 +143,17 @@ class ModelRegistry:
             The gates hold the candidate and no reason is given.
         IntegrityError
             The package differs from its manifest.
+        ParityError
+            Its scorer was not found equal to its pipeline.
         NotFound
             No such run, or it has no package.
         TrackingUnreachable
             MLflow does not answer.
         """
         package = self.load(run_id)
-        waived = self._waived(package, waive)
+        check_parity(package)
+        waived = waiver(package, waive)
+        self._complete_interrupted()
         known = self.list()
         again = [version for version in known if version.manifest_sha256 == package.manifest_sha256]
         latest = max(known, key=_semver, default=None)
@@ -178,8 +166,7 @@ class ModelRegistry:
 
     def list(self) -> builtins.list[ModelVersion]:
         """All versions, the highest first."""
-        versions, _ = self._read()
-        return sorted(versions, key=_semver, reverse=True)
+        return sorted(self._read().complete, key=_semver, reverse=True)
 
     def resolve(self, ref: str) -> ModelVersion:
         """The version that `ref` names.
@@ -288,19 +275,17 @@ class ModelRegistry:
         root = local_path(directory or self._settings.bundles or self._settings.home / "bundles").absolute()
         return write_bundle(root, self.load(version.version), version)
 
-    def _client(self) -> MlflowClient:
+    def _client(self) -> TrackingClient:
         if self._connected is None:
-            from attrition.training.tracking import connect
+            from attrition.training.connection import connect
 
             self._connected = connect(self._settings)
         return self._connected
 
     def _run(self, run_id: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
         try:
             return self._client().get_run(run_id)
-        except MlflowException as error:
+        except NotFound as error:
             raise NotFound(Fault(f"run {run_id[:40]}", "does not exist", "", "see the run ids in MLflow")) from error
 
     def _locate(self, ref: str) -> tuple[str, str, str]:
@@ -315,20 +300,15 @@ class ModelRegistry:
                 found = "has no package"
                 raise NotFound(Fault(f"run {ref}", found, "", "attrition tune and attrition train log one")) from None
             location = self._client().get_logged_model(tags[MODEL_TAG]).artifact_location
-            return f"run {ref[:12]}", location, tags[MANIFEST_TAG]
+            return f"run {ref[:12]}", location, checked_digest(tags[MANIFEST_TAG], f"run {ref[:12]}")
         return version.version, version.source, version.manifest_sha256
 
-    def _read(self) -> tuple[builtins.list[ModelVersion], builtins.list[MlflowModelVersion]]:
-        """Complete versions, and those whose registration is under way or died."""
-        from mlflow.exceptions import MlflowException
-
+    def _read(self) -> _Known:
         client = self._client()
         try:
             aliases = client.get_registered_model(self._name).aliases
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return [], []
-            raise
+        except NotFound:
+            return _Known((), (), ())
         found, token = [], None
         while True:
             page = client.search_model_versions(f"name='{self._name}'", max_results=1000, page_token=token)
@@ -337,36 +317,19 @@ class ModelRegistry:
             if not token:
                 break
         records = [from_mlflow(version, aliases) for version in found]
-        pending = [version for version in found if PENDING_TAG in version.tags and VERSION_TAG not in version.tags]
-        return [record for record in records if record], pending
-
-    @staticmethod
-    def _waived(package: Package, waive: str | None) -> str:
-        """The reason to record; empty when the gates admit the candidate."""
-        verdict = package.verdict
-        if verdict.admits:
-            return ""
-        if waive is None or not waive.strip():
-            remedy = "train a better candidate, or give a reason with waive"
-            held = [result for result in verdict.results if result.holds]
-            raise UsageError(
-                [Fault(f"gate {r.gate}", r.message or str(r.outcome), "", remedy) for r in held]
-                or Fault("gates", f"the verdict is {verdict.outcome}", "", remedy)
-            )
-        return waive.strip()[:500]
+        pending = [version for version in found if PENDING_TAG in version.tags]
+        return _Known(
+            complete=tuple(record for record in records if record),
+            pending=tuple(version for version in pending if VERSION_TAG not in version.tags),
+            without_alias=tuple(int(version.version) for version in pending if VERSION_TAG in version.tags),
+        )
 
     def _create(self, run_id: str, package: Package, waived: str) -> MlflowModelVersion:
-        from mlflow.exceptions import MlflowException
-
         client = self._client()
-        try:
-            client.create_registered_model(self._name, description="Probability that an employee leaves")
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
+        self._ensure_model()
         model_id = self._run(run_id).data.tags[MODEL_TAG]
         # the location, not models:/<id>: a database registry would look that id up in the global tracking store
-        return client.create_model_version(
+        created: MlflowModelVersion = client.create_model_version(
             self._name,
             source=client.get_logged_model(model_id).artifact_location,
             run_id=run_id,
@@ -374,6 +337,21 @@ class ModelRegistry:
             tags=version_tags(package, model_id, waived),
             await_creation_for=0,
         )
+        return created
+
+    def _ensure_model(self) -> None:
+        client = self._client()
+        try:
+            client.get_registered_model(self._name)
+        except NotFound:
+            try:
+                client.create_registered_model(self._name, description="Probability that an employee leaves")
+            except PlatformError as error:
+                # another process was faster, or MLflow does not take it
+                try:
+                    client.get_registered_model(self._name)
+                except NotFound:
+                    raise error from None
 
     def _complete(self, created: MlflowModelVersion, package: Package) -> ModelVersion:
         """Give a created version its semantic version, in the order of MLflow's numbers."""
@@ -383,21 +361,41 @@ class ModelRegistry:
         version, bump = next_version(latest.version_facts if latest else None, package.version_facts)
         if latest and bump is Bump.UNCHANGED:
             client.delete_model_version(self._name, str(number))
-            return latest
+            self._complete_interrupted()
+            return self.resolve(latest.version)
         client.set_model_version_tag(self._name, str(number), BUMP_TAG, str(bump))
         client.set_model_version_tag(self._name, str(number), VERSION_TAG, version)
-        client.delete_model_version_tag(self._name, str(number), PENDING_TAG)
-        client.set_registered_model_alias(self._name, CHALLENGER if latest else CHAMPION, str(number))
+        self._ensure_alias(number)
         return self.resolve(version)
 
-    def _settled_before(self, number: int) -> builtins.list[ModelVersion]:
+    def _complete_interrupted(self) -> None:
+        """Give the alias to versions whose registration died between their semantic version and it."""
+        for number in self._read().without_alias:
+            self._ensure_alias(number)
+
+    def _ensure_alias(self, number: int) -> None:
+        """Make a version champion if it is the first, else challenger, unless others took the place; repeatable."""
+        client, known = self._client(), self._read().complete
+        taken = {alias for version in known for alias in version.aliases}
+        version = next((version for version in known if version.number == number), None)
+        if version is None:
+            return
+        if version.bump == Bump.INITIAL:
+            alias, free = CHAMPION, CHAMPION not in taken
+        else:
+            alias, free = CHALLENGER, CHAMPION not in version.aliases and version == max(known, key=_semver)
+        if free:
+            client.set_registered_model_alias(self._name, alias, str(number))
+        client.delete_model_version_tag(self._name, str(number), PENDING_TAG)
+
+    def _settled_before(self, number: int) -> tuple[ModelVersion, ...]:
         """All complete versions, once no lower-numbered registration is under way."""
         while True:
-            known, pending = self._read()
+            known = self._read()
             oldest = time.time() - PENDING_SECONDS
-            ahead = [v for v in pending if int(v.version) < number and v.creation_timestamp / 1000 > oldest]
+            ahead = [v for v in known.pending if int(v.version) < number and v.creation_timestamp / 1000 > oldest]
             if not ahead:
-                return known
+                return known.complete
             time.sleep(_POLL_SECONDS)
 
 

@@ -38,7 +38,7 @@ from attrition.data.schema import FeatureSchema
 from attrition.errors import Fault, IntegrityError
 from attrition.registry.manifest import canonical_json, read_file, verify_directory, write_folder
 from attrition.registry.versions import VersionFacts
-from attrition.scoring.compile import Parity, compile_candidate
+from attrition.scoring.parity import Parity
 from attrition.scoring.scorer import load_scorer
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def write_package(
     verdict: Verdict,
     parity: Parity,
     *,
-    scoring_files: Mapping[str, bytes] | None = None,
+    scoring_files: Mapping[str, bytes],
 ) -> PackageRef:
     """Write a candidate and everything known about it into a new folder.
 
@@ -226,28 +226,25 @@ def write_package(
     directory
         Does not exist yet.
     parity
-        Of :func:`attrition.scoring.compile.prove_equal`, for the scorer that is written.
+        Of :func:`attrition.scoring.compile.prove_equal`, for `scoring_files`.
     scoring_files
-        The compiled scorer; compiled here when not given.
+        The compiled scorer: the very bytes that were proven equal to the candidate.
 
     Raises
     ------
     FileExistsError
         The folder exists.
-    ParityError
-        The candidate cannot be compiled.
     """
-    scoring = compile_candidate(candidate) if scoring_files is None else scoring_files
-    facts = _facts(candidate, evaluation, verdict, scoring)
+    facts = _facts(candidate, evaluation, verdict, scoring_files)
     files = {
         **_mlflow_files(candidate),
-        **{SCORING_FOLDER + name: data for name, data in scoring.items()},
+        **{SCORING_FOLDER + name: data for name, data in scoring_files.items()},
         SCHEMA_FILE: canonical_json(candidate.schema.to_dict()),
         CANDIDATE_FILE: canonical_json(_candidate_document(candidate, parity)),
         "evaluation.json": canonical_json(evaluation.to_dict()),
         "verdict.json": canonical_json(verdict.to_dict()),
-        "quality.json": _json(None if quality is None else quality.to_dict()),
-        "fairness.json": _json([report.to_dict() for report in fairness]),
+        "quality.json": canonical_json(None if quality is None else quality.to_dict()),
+        "fairness.json": canonical_json([report.to_dict() for report in fairness]),
         OOF_FILE: _oof(candidate),
     }
     return PackageRef(Path(directory), write_folder(Path(directory), files, facts))
@@ -358,7 +355,3 @@ def _oof(candidate: Candidate) -> bytes:
     stream = io.BytesIO()
     np.savez_compressed(stream, oof_true=candidate.oof_true, oof_score=candidate.oof_score)
     return stream.getvalue()
-
-
-def _json(document: Any) -> bytes:
-    return json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False).encode() + b"\n"

@@ -1,13 +1,14 @@
-"""One registered version, as the registry's tags describe it."""
+"""One registered version, as the registry's tags describe it, and what a verification of its files found."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from attrition.evaluation.display import html_table, text_table
+from attrition.registry.manifest import checked_digest
 from attrition.registry.versions import Bump, VersionFacts
 
 if TYPE_CHECKING:
@@ -136,12 +137,14 @@ class ModelVersion:
         }
 
     def __str__(self) -> str:
-        return text_table(f"Version {self.version}", ("", ""), self._rows())
+        return text_table(f"Version {self.version}", ("", ""), self.rows)
 
     def _repr_html_(self) -> str:
-        return html_table(f"Version {self.version}", ("", ""), self._rows())
+        return html_table(f"Version {self.version}", ("", ""), self.rows)
 
-    def _rows(self) -> list[tuple[str, str]]:
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """What a reader wants to know, name and text."""
         estimates = self.estimates
         snapshot = self.facts["lineage"]["snapshot"]
         data = f"snapshot {snapshot['version']}, sha256 {snapshot['content_hash'][:12]}" if snapshot else "unversioned"
@@ -157,6 +160,33 @@ class ModelVersion:
             ("manifest", f"sha256 {self.manifest_sha256}"),
             ("created", self.created_at),
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A package whose every byte is the registered one.
+
+    Attributes
+    ----------
+    ref : str
+        Version, or run.
+    n_files, n_bytes : int
+        Compared, the manifest aside.
+    manifest_sha256 : str
+    """
+
+    ref: str
+    n_files: int
+    n_bytes: int
+    manifest_sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready document."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        size = f"{self.n_files} files, {self.n_bytes:,} bytes"
+        return f"{self.ref}: {size}, all as registered (manifest sha256 {self.manifest_sha256})"
 
 
 def version_tags(package: Package, model_id: str, waived: str) -> dict[str, str]:
@@ -180,6 +210,11 @@ def from_mlflow(version: MlflowModelVersion, aliases: Mapping[str, str]) -> Mode
     ----------
     aliases
         MLflow version number by alias.
+
+    Raises
+    ------
+    IntegrityError
+        Its manifest's digest is no digest.
     """
     tags = version.tags
     if VERSION_TAG not in tags or FACTS_TAG not in tags:
@@ -192,7 +227,7 @@ def from_mlflow(version: MlflowModelVersion, aliases: Mapping[str, str]) -> Mode
         model_id=tags.get(MODEL_TAG, ""),
         source=version.source,
         aliases=tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(version.version))),
-        manifest_sha256=tags.get(MANIFEST_TAG, ""),
+        manifest_sha256=checked_digest(tags.get(MANIFEST_TAG, ""), f"version {tags[VERSION_TAG][:40]}"),
         created_at=created.isoformat(timespec="seconds"),
         bump=tags.get(BUMP_TAG, Bump.UNCHANGED),
         waived=tags.get(WAIVED_TAG, ""),

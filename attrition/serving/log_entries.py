@@ -38,7 +38,7 @@ class Scored(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Why this variant answered."""
     probabilities: bytes
     """float64, shape (n,)."""
-    values: bytes
+    matrix: bytes
     """Feature matrix, float64, shape (n, n_features), row by row."""
 
 
@@ -60,10 +60,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Pseudonym."""
     left_on: str | None
     """ISO date of leaving; None: still employed when observed."""
-    observed_at_us: int
-    """Unix time, microseconds."""
-    dated: bool
-    """False when the sender did not say when it was observed, and the time of receipt stands in."""
+    observed_at_us: int | None
+    """Unix time, microseconds; None when the sender did not say."""
 
 
 class Outcomes(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="o"):
@@ -100,7 +98,8 @@ def decode(payload: bytes) -> Predictions | Outcomes:
 def doubles(values: Any) -> bytes:
     """Numbers as float64 bytes: a C-contiguous float64 ndarray, or any sequence of numbers and booleans."""
     if isinstance(values, tuple | list):
-        return _packer(len(values))(*values)
+        packed: bytes = _packer(len(values))(*values)
+        return packed
     data: bytes = values.astype("<f8", copy=False).tobytes()
     return data
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from attrition.data.schema import EMPLOYEE_ID
+from attrition.serving import openapi_protocols
 from attrition.serving.protocols.native import Prediction, Predictions
 from attrition.serving.records import MAX_ID_LENGTH, MAX_ID_NUMBER, RECORDS
 
@@ -66,9 +67,10 @@ def document(base: dict[str, Any], schema: FeatureSchema, limits: Limits) -> dic
             "content": {_JSON: {"schema": {"oneOf": answers}}},
         }
     }
+    too_large = f"More than {limits.max_records} records or {limits.max_body_bytes} bytes."
     for status, description in {
         "400": "The body is not JSON.",
-        "413": f"More than {limits.max_records} records or {limits.max_body_bytes} bytes.",
+        "413": too_large,
         "415": "The content type is not application/json.",
         "422": "Fields do not fit the schema; every one is named, nothing is scored.",
         "503": "Too busy, or no version is loaded yet; try again after the seconds in Retry-After.",
@@ -89,10 +91,20 @@ def document(base: dict[str, Any], schema: FeatureSchema, limits: Limits) -> dic
     components = base.get("components", {})
     return {
         **base,
-        "paths": {"/v1/predict": {"post": operation}, **base.get("paths", {})},
+        "paths": {
+            "/v1/predict": {"post": operation},
+            **openapi_protocols.paths(schema, example(schema), too_large),
+            **base.get("paths", {}),
+        },
         "components": {
             **components,
-            "schemas": {**components.get("schemas", {}), **schemas, "Record": record, "Problem": _PROBLEM_SCHEMA},
+            "schemas": {
+                **components.get("schemas", {}),
+                **schemas,
+                **openapi_protocols.schemas(),
+                "Record": record,
+                "Problem": _PROBLEM_SCHEMA,
+            },
         },
     }
 

@@ -75,7 +75,7 @@ class Segment:
     path : Path
     n_bytes : int
     sealed_at : float
-        Unix time.
+        Unix time of the last entry.
     """
 
     spool: str
@@ -168,8 +168,7 @@ class Spool:
             if self._size + self._backlog + len(data) > self.max_bytes:
                 return False
             try:
-                if os.write(self._fd, data) != len(data):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                _write(self._fd, data)
             except OSError as error:
                 self.error = error
                 self._undo()
@@ -220,7 +219,12 @@ class Spool:
             fd, self._fd = self._fd, -1
             self._backlog = self.max_bytes  # refuses what comes later
         with contextlib.suppress(OSError):
-            self._hand_over(fd, self._number)
+            if self._size > len(MAGIC) or fd < 0:
+                self._hand_over(fd, self._number)
+            else:
+                os.close(fd)
+                (self.folder / f"{self._number:010d}{ACTIVE}").unlink()
+            _remove_if_done(self.folder)
         os.close(self._owner)
         self._owner = -1
 
@@ -228,8 +232,7 @@ class Spool:
         path = self.folder / f"{number:010d}{ACTIVE}"
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            if os.write(fd, MAGIC) != len(MAGIC):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _write(fd, MAGIC)
         except OSError:
             os.close(fd)
             path.unlink()
@@ -270,12 +273,11 @@ def sealed(folder: Path) -> list[Segment]:
     found = []
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            stem, suffix = os.path.splitext(entry.name)
-            if suffix == SEALED:
+            if entry.name.endswith(SEALED):
                 with contextlib.suppress(FileNotFoundError):  # committed meanwhile
                     stat = entry.stat()
-                    path = folder / entry.name
-                    found.append(Segment(folder.name, int(stem), path, stat.st_size, stat.st_mtime))
+                    number = int(entry.name.removesuffix(SEALED))
+                    found.append(Segment(folder.name, number, folder / entry.name, stat.st_size, stat.st_mtime))
     return sorted(found, key=lambda segment: segment.number)
 
 
@@ -303,11 +305,22 @@ def adopt(folder: Path) -> Iterator[bool]:
         for path in folder.glob(f"*{ACTIVE}"):
             path.rename(path.with_suffix(SEALED))
         yield True
-        if {path.name for path in folder.iterdir()} == {LOCK}:
-            (folder / LOCK).unlink()
-            folder.rmdir()
+        _remove_if_done(folder)
     finally:
         os.close(owner)
+
+
+def _remove_if_done(folder: Path) -> None:
+    """Remove the folder of a spool, whose lock this process holds, when everything in it was committed."""
+    if {path.name for path in folder.iterdir()} == {LOCK}:
+        (folder / LOCK).unlink()
+        folder.rmdir()
+
+
+def _write(fd: int, data: bytes) -> None:
+    """Write all of `data`, or raise OSError: a disk that fills up takes a part and says so by the count only."""
+    if os.write(fd, data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _sync_folder(folder: Path) -> None:

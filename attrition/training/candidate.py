@@ -215,6 +215,9 @@ def _fit(
     classifier = CalibratedClassifierCV(pipeline, method=calibration, cv=folds, ensemble=False)
     classifier.fit(features, y)
     (calibrated,) = classifier.calibrated_classifiers_
+    # these are the scores that its map was fitted to. It discards them, and scikit-learn has no public way to build a
+    # fitted CalibratedClassifierCV from scores at hand (a frozen pipeline would be calibrated on rows that it has
+    # seen), so the folds of the winner, and only of the winner, are fitted twice
     # the same choice as CalibratedClassifierCV makes, so that its map fits these scores
     method = "decision_function" if hasattr(calibrated.estimator, "decision_function") else "predict_proba"
     raw = _out_of_fold(clone(pipeline), method, features, y, folds)

@@ -40,6 +40,8 @@ class Lineage:
     seed : int
     created_at : str
         UTC, ISO 8601.
+    surrogate_ids : bool
+        True when the data had no employee ids: its persons cannot be found again in other data.
     """
 
     snapshot: SnapshotRef | None
@@ -49,6 +51,7 @@ class Lineage:
     plan_digest: str
     seed: int
     created_at: str
+    surrogate_ids: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -72,6 +75,7 @@ class Lineage:
             "plan_digest": self.plan_digest,
             "seed": self.seed,
             "created_at": self.created_at,
+            "surrogate_ids": self.surrogate_ids,
         }
 
     @classmethod

@@ -33,7 +33,8 @@ class SearchResult:
     trials : tuple of Trial
         Every trial of the study in the order of suggestion, those before a resume included.
     run_id : str
-        MLflow parent run.
+        MLflow parent run, still running: what is made of the candidate belongs to it as well. The caller ends it, see
+        :func:`attrition.training.connection.ended`.
     n_pruned : int
         Trials that were stopped early.
     seconds : float
@@ -91,6 +92,7 @@ def search(
         No trial ran all folds: every one failed, or the time budget was too short.
     """
     from attrition.data.splits import stratified_folds
+    from attrition.training.connection import ended
     from attrition.training.folds import FoldData
     from attrition.training.trial_log import TrialLog
     from attrition.training.tuner import Recorder, run_trials
@@ -102,7 +104,7 @@ def search(
     identity = {"plan": plan.digest, "data": table.content_hash(), "schema": table.schema.digest}
     with Study(settings.home / "tune" / plan.name, identity, resume=resume) as study:
         log = TrialLog(settings, plan, lineage, study)
-        try:
+        with ended(log.client, log.run_id, success=False):
             run_trials(plan, data, study, Recorder(study, plan, log.add, on_trial))
             best = _best(plan, study)
             log.finish(best)
@@ -116,10 +118,6 @@ def search(
                 objective=plan.objective,
                 lineage=lineage,
             )
-        except BaseException as error:
-            log.end("FAILED" if isinstance(error, Exception) else "KILLED")
-            raise
-        log.end("FINISHED")
         trials = tuple(sorted(study.trials, key=lambda trial: trial.number))
     return SearchResult(
         candidate=candidate,

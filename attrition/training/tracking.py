@@ -1,25 +1,22 @@
-"""MLflow: the connection, and what a training leaves there. Logged through the client, by the driver only."""
+"""What a training leaves in MLflow. Logged through the client, by the driver only."""
 
 from __future__ import annotations
 
 import json
-import logging
 import math
-import os
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attrition.errors import Fault, TrackingUnreachable
 from attrition.training.candidate import one_thread
+from attrition.training.connection import TrackingClient, connect, ended, experiment_id
 from attrition.training.lineage import library_versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mlflow.entities import DatasetInput
-    from mlflow.tracking import MlflowClient
 
     from attrition.data.employees import EmployeeTable
     from attrition.data.quality import QualityReport
@@ -28,71 +25,28 @@ if TYPE_CHECKING:
     from attrition.training.candidate import Candidate
     from attrition.training.lineage import Lineage
 
-CONNECT_TIMEOUT_SECONDS = 4.0
-"""A tracking server that has not answered by then is called unreachable."""
+__all__ = [
+    "TrackingClient",
+    "connect",
+    "ended",
+    "evaluation_metrics",
+    "experiment_id",
+    "log_training",
+    "permutation_importance",
+    "start_run",
+    "start_training_run",
+]
 
 SAMPLE_ROWS = 50
-"""Rows of the logged sample."""
+"""Pseudonymised rows logged with a run, to show the shape of the data."""
 
 _IMPORTANCE_ROWS = 1500
 _IMPORTANCE_REPEATS = 5
 _DIGEST_LENGTH = 36  # MLflow's limit
 
 
-def connect(settings: Settings) -> MlflowClient:
-    """A client of the tracking store, whose experiment exists afterwards.
-
-    Parameters
-    ----------
-    settings
-        ``tracking_uri`` is an address (``http``, ``https``), which is probed first, or a database.
-
-    Raises
-    ------
-    TrackingUnreachable
-        No answer within `CONNECT_TIMEOUT_SECONDS`, or a store that cannot be opened.
-    """
-    uri = settings.tracking_uri
-    if uri.startswith(("http://", "https://")):
-        _probe(uri)
-    elif uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    # employee data stay where they are; usage statistics would leave the machine
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
-    from sqlalchemy.exc import SQLAlchemyError
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    try:
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        experiment_id(client, settings)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise TrackingUnreachable(_unreachable(uri, f"cannot be used ({_first_line(error)})")) from error
-    return client
-
-
-def experiment_id(client: MlflowClient, settings: Settings) -> str:
-    """Id of the project's experiment, created or restored when needed."""
-    from mlflow.exceptions import MlflowException
-
-    experiment = client.get_experiment_by_name(settings.experiment)
-    if experiment is None:
-        try:
-            return str(client.create_experiment(settings.experiment, artifact_location=settings.artifact_location))
-        except MlflowException:
-            # another process was faster
-            experiment = client.get_experiment_by_name(settings.experiment)
-            if experiment is None:
-                raise
-    if experiment.lifecycle_stage == "deleted":
-        client.restore_experiment(experiment.experiment_id)
-    return str(experiment.experiment_id)
-
-
 def start_training_run(settings: Settings, candidate: Candidate) -> str:
-    """Id of a new MLflow run for a candidate that was fitted without a search; :func:`log_training` ends it.
+    """Id of a new MLflow run for a candidate that was fitted without a search; :func:`ended` ends it.
 
     Raises
     ------
@@ -103,7 +57,7 @@ def start_training_run(settings: Settings, candidate: Candidate) -> str:
     return start_run(connect(settings), settings, title, candidate.lineage)
 
 
-def start_run(client: MlflowClient, settings: Settings, title: str, lineage: Lineage, kind: str = "training") -> str:
+def start_run(client: TrackingClient, settings: Settings, title: str, lineage: Lineage, kind: str = "training") -> str:
     """Id of a new MLflow run with the lineage as tags, so that it is found by its data or code.
 
     Parameters
@@ -135,7 +89,7 @@ def log_training(
     holdout: EmployeeTable,
     sample: EmployeeTable,
 ) -> None:
-    """Write everything a reader needs to judge and repeat a training into its run, and end the run.
+    """Write everything a reader needs to judge and repeat a training into its run, which goes on running.
 
     Parameters
     ----------
@@ -172,7 +126,6 @@ def log_training(
         _write_artifacts(Path(folder), candidate, evaluation, quality, permutation_importance(candidate, holdout))
         _write_sample(Path(folder), sample)
         client.log_artifacts(run_id, folder)
-    client.set_terminated(run_id, "FINISHED")
 
 
 def evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
@@ -313,31 +266,6 @@ def _spread(n_rows: int, n_wanted: int) -> Any:
     import numpy as np
 
     return np.unique(np.linspace(0, n_rows - 1, min(n_rows, n_wanted)).astype(np.intp))
-
-
-def _probe(uri: str) -> None:
-    import httpx
-
-    try:
-        answer = httpx.get(f"{uri.rstrip('/')}/health", timeout=CONNECT_TIMEOUT_SECONDS, follow_redirects=True)
-    except httpx.HTTPError as error:
-        raise TrackingUnreachable(_unreachable(uri, "no MLflow server answers")) from error
-    if answer.status_code >= 500:
-        raise TrackingUnreachable(_unreachable(uri, f"the MLflow server answers {answer.status_code}"))
-
-
-def _unreachable(uri: str, found: str) -> Fault:
-    remedy = "start it, or correct MLFLOW_TRACKING_URI; without that variable a local database is used"
-    return Fault(_without_secret(uri), found, remedy=remedy)
-
-
-def _without_secret(uri: str) -> str:
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _text(value: Any) -> str:

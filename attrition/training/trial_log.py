@@ -6,11 +6,16 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from attrition.errors import Fault, TrackingUnreachable
+from attrition.errors import Fault, NotFound, PlatformError, TrackingUnreachable
+from attrition.training.connection import connect, ended, experiment_id
 from attrition.training.study import TrialStatus
-from attrition.training.tracking import connect, experiment_id, start_run
+from attrition.training.tracking import start_run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlflow.entities import Run
+
     from attrition.settings import Settings
     from attrition.training.lineage import Lineage
     from attrition.training.plan import SearchPlan
@@ -48,15 +53,16 @@ class TrialLog:
         self._study = study
         self._experiment = experiment_id(self.client, settings)
         self._logged: set[int] = set()
-        if study.run_id and self._take_up(study.run_id):
-            self.run_id = study.run_id
-        else:
+        self._attempted: set[int] = set()
+        self.run_id = study.run_id or ""
+        if not self.run_id or not self._take_up(self.run_id):
             title = f"search {plan.name}"
             self.run_id = start_run(self.client, settings, title, lineage, kind="search")
             study.bind_run(self.run_id)
-        for trial in study.trials:
-            if trial.number not in self._logged:
-                self._write(trial)
+        with ended(self.client, self.run_id, success=False):
+            for trial in study.trials:
+                if trial.number not in self._logged:
+                    self._write(trial)
 
     def add(self, trial: Trial) -> None:
         """Write an ended trial; a failure is reported to the log and made good by :meth:`finish`."""
@@ -91,57 +97,46 @@ class TrialLog:
                 metrics=[Metric(name, value, now, 0) for name, value in summary.items()],
                 tags=[RunTag("attrition.best_trial", str(best.number))],
             )
-        except Exception as error:
+        except (PlatformError, NotFound) as error:
             fault = Fault("MLflow", "stopped answering during the search", remedy="resume the search when it answers")
             raise TrackingUnreachable(fault) from error
 
-    def end(self, status: str) -> None:
-        """End the parent run as ``FINISHED``, ``FAILED`` or ``KILLED``."""
-        self.client.set_terminated(self.run_id, status)
-
     def _take_up(self, run_id: str) -> bool:
         """Whether the parent run of an earlier process still exists; it runs again afterwards."""
-        from mlflow.exceptions import MlflowException
-
         try:
             run = self.client.get_run(run_id)
-        except MlflowException:
+        except NotFound:
             return False
         if run.info.lifecycle_stage == "deleted":
             return False
         self.client.update_run(run_id, status="RUNNING")
-        children = f"tags.`{_PARENT}` = '{run_id}'"
+        for child in self._children():
+            if child.info.status == "RUNNING":
+                # the process died between starting and ending it; it is written anew
+                self.client.delete_run(child.info.run_id)
+            else:
+                self._logged.add(int(child.data.tags[_TRIAL]))
+        return True
+
+    def _children(self, number: int | None = None) -> Iterator[Run]:
+        """Runs of the trials, or of the trial `number`."""
+        which = f"tags.`{_PARENT}` = '{self.run_id}'"
+        if number is not None:
+            which += f" AND tags.`{_TRIAL}` = '{number}'"
         token = None
         while True:
-            page = self.client.search_runs([self._experiment], children, max_results=1000, page_token=token)
-            for child in page:
-                if child.info.status == "RUNNING":
-                    # the process died between starting and ending it; it is written anew
-                    self.client.delete_run(child.info.run_id)
-                else:
-                    self._logged.add(int(child.data.tags[_TRIAL]))
+            page = self.client.search_runs([self._experiment], which, max_results=1000, page_token=token)
+            yield from page
             token = page.token
             if not token:
-                return True
+                return
 
     def _write(self, trial: Trial) -> None:
         from mlflow.entities import Metric, Param
 
-        end = _now()
-        tags = {
-            _PARENT: self.run_id,
-            _TRIAL: str(trial.number),
-            "attrition.kind": "trial",
-            "attrition.family": trial.family,
-            "attrition.status": str(trial.status),
-        }
-        run = self.client.create_run(
-            self._experiment,
-            start_time=end - round(trial.seconds * 1000),
-            run_name=f"{trial.number:03d} {trial.family}",
-            tags=tags,
-        )
-        name = self._plan.metric
+        run = self._begun(trial) or self._begin(trial)
+        # a second attempt writes the same points: MLflow keeps one of them
+        end, name = run.info.start_time + round(trial.seconds * 1000), self._plan.metric
         metrics = [Metric(f"fold_{name}", score, end, step) for step, score in enumerate(trial.fold_scores)]
         metrics.append(Metric("duration_seconds", trial.seconds, end, 0))
         if trial.fold_scores:
@@ -151,6 +146,27 @@ class TrialLog:
         failed = trial.status is TrialStatus.FAILED
         self.client.set_terminated(run.info.run_id, "FAILED" if failed else "FINISHED", end_time=end)
         self._logged.add(trial.number)
+
+    def _begun(self, trial: Trial) -> Run | None:
+        """The run that a failed attempt to write the trial left behind, if it did."""
+        if trial.number not in self._attempted:
+            return None
+        return next(self._children(trial.number), None)
+
+    def _begin(self, trial: Trial) -> Run:
+        self._attempted.add(trial.number)
+        return self.client.create_run(
+            self._experiment,
+            start_time=_now() - round(trial.seconds * 1000),
+            run_name=f"{trial.number:03d} {trial.family}",
+            tags={
+                _PARENT: self.run_id,
+                _TRIAL: str(trial.number),
+                "attrition.kind": "trial",
+                "attrition.family": trial.family,
+                "attrition.status": str(trial.status),
+            },
+        )
 
 
 def _now() -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from attrition import Workspace
+from attrition.data.splits import apply_split
 from attrition.evaluation.gates import Outcome
 
 pytestmark = pytest.mark.ray
@@ -37,6 +39,11 @@ def test_mfg10(workspace, shared_data):
     split = run.candidate.lineage.split
     assert split.kind == "temporal"
     assert split.cutoff.year == 2014
+    assert split.embargo_days == dataset.table.schema.horizon_days
+    trained = apply_split(dataset.table, split).train
+    window = pd.Timedelta(days=dataset.table.schema.horizon_days)
+    assert (dataset.table.dates.iloc[trained] + window).max() <= pd.Timestamp(split.cutoff)
+    assert not run.judgement.quality.by_code("split.embargo")
     assert 0.65 < run.evaluation.metrics["auc"].value < 0.85
     assert run.verdict["auc"].outcome is not Outcome.PASS
     assert not run.verdict.admits

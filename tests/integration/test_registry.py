@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,18 +17,21 @@ import pytest
 
 from attrition.data.employees import EmployeeTable
 from attrition.data.schema import FeatureSchema
-from attrition.errors import IntegrityError, NotFound, UsageError
+from attrition.errors import IntegrityError, NotFound, ParityError, TrackingUnreachable, UsageError
 from attrition.evaluation.gates import GateResult, Outcome, Verdict
 from attrition.evaluation.reports import evaluate
 from attrition.registry.bundle import load_bundle, local_path
 from attrition.registry.models import ModelRegistry
 from attrition.registry.package import read_package, write_package
-from attrition.registry.records import PENDING_TAG, VERSION_TAG
-from attrition.scoring.compile import compile_candidate, prove_equal
+from attrition.registry.records import MANIFEST_TAG, PENDING_TAG, VERSION_TAG
+from attrition.scoring.compile import Parity, compile_candidate, prove_equal
 from attrition.settings import MODEL_NAME, Settings
 from attrition.training.candidate import fit_candidate
 from attrition.training.lineage import Lineage
 from attrition.training.tracking import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # MLflow's own table definitions, at their first import
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
@@ -57,17 +61,19 @@ class Project:
         experiment = client.get_experiment_by_name(self.settings.experiment)
         return client.create_run(experiment.experiment_id).info.run_id
 
-    def log(self, verdict: Verdict = ADMITTED, **changes: Any) -> str:
+    def log(self, verdict: Verdict = ADMITTED, parity: Parity | None = None, **changes: Any) -> str:
         """Id of a run with the package of a variant of the candidate."""
         run_id = self.start_run()
+        candidate = replace(self.candidate, **changes)
         ref = write_package(
             self.folder / run_id,
-            replace(self.candidate, **changes),
+            candidate,
             self.evaluation,
             None,
             (),
             verdict,
-            self.parity,
+            parity or self.parity,
+            scoring_files=compile_candidate(candidate),
         )
         self.registry.log_package(run_id, ref)
         return run_id
@@ -311,6 +317,106 @@ def test_a_registration_that_died_is_passed_over(project, monkeypatch):
     monkeypatch.setattr("attrition.registry.models.PENDING_SECONDS", 0.5)
     assert [version.version for version in registry.list()] == ["1.0.0"]
     assert registry.register(project.log(threshold=0.9)).version == "1.0.1"
+
+
+@pytest.mark.parametrize("moment", ["set_registered_model_alias", "delete_model_version_tag"])
+def test_a_registration_killed_before_its_alias_is_completed_by_the_next(project, monkeypatch, moment):
+    """Of the same run, of a run like it, or of another: there is a champion afterwards."""
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    for follow_up in (lambda killed: killed, lambda _: project.log(), lambda _: project.log(threshold=0.9)):
+        killed = project.log()
+        with monkeypatch.context() as patch:
+            patch.setattr(f"mlflow.tracking.MlflowClient.{moment}", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                project.registry.register(killed)
+        project.registry.register(follow_up(killed))
+        assert project.registry.resolve("champion").version == "1.0.0"
+        pending = [version for version in _raw_versions(project) if PENDING_TAG in version.tags]
+        assert pending == []
+        connect(project.settings).delete_registered_model(MODEL_NAME)
+
+
+def test_an_alias_that_was_moved_on_purpose_stays(project):
+    """Registering again repairs what was interrupted, and nothing else."""
+    registry = project.registry
+    first, second = project.log(), project.log(threshold=0.9)
+    registry.register(first)
+    registry.register(second)
+    registry.promote("1.0.1")
+    registry.promote("1.0.0")
+    assert registry.register(first).aliases == ("champion",)
+    assert registry.register(second).aliases == ()
+
+
+@pytest.mark.parametrize("parity", [Parity(1e-3, 500, 1e-6), Parity(1e-3, 500, 1e-2), Parity(0.0, 0, 1e-6)])
+def test_a_scorer_that_was_not_proven_equal_is_not_registered(project, parity):
+    """Too large a difference, too lax a tolerance, nothing compared: not even with a reason."""
+    run_id = project.log(parity=parity)
+    with pytest.raises(ParityError, match="differs from its pipeline"):
+        project.registry.register(run_id, waive="never mind")
+    assert project.registry.list() == []
+
+
+@pytest.mark.parametrize("digest", ["../keys", "", "0" * 63, "A" * 64, "0" * 64 + "/.."])
+def test_a_manifest_digest_that_is_none_is_refused(project, digest):
+    """On a version and on a run; it would be used as the name of a folder."""
+    registry = project.registry
+    run_id = project.log()
+    version = registry.register(run_id)
+    client = connect(project.settings)
+    unregistered = project.log(threshold=0.9)
+    client.set_tag(unregistered, MANIFEST_TAG, digest)
+    for act in (registry.load, registry.verify, registry.register):
+        with pytest.raises(IntegrityError, match="64 hexadecimal digits"):
+            act(unregistered)
+    client.set_model_version_tag(MODEL_NAME, str(version.number), MANIFEST_TAG, digest)
+    for act in (registry.load, registry.verify, registry.export_bundle):
+        with pytest.raises(IntegrityError, match=r"version 1\.0\.0.*64 hexadecimal digits"):
+            act("1.0.0")
+
+
+def test_a_read_only_database_is_named(project):
+    """No traceback of a library, and what exists can still be read."""
+    run_id = project.log()
+    project.registry.register(run_id)
+    registry = project.registry
+    assert registry.list()
+    database = Path(project.settings.tracking_uri.removeprefix("sqlite:///"))
+    client = registry._client()._client
+    with _read_only(database, client):
+        with pytest.raises(TrackingUnreachable, match=r"mlflow\.db.*readonly"):
+            registry.set_alias("pilot", "1.0.0")
+        assert registry.resolve("champion").version == "1.0.0"
+
+
+@contextmanager
+def _read_only(database: Path, client: Any) -> Iterator[None]:
+    """SQLite refuses writes on every connection; file permissions would not stop an administrator."""
+    from sqlalchemy import event
+
+    engine = client._get_registry_client().store.engine
+
+    def refuse(connection, _record, _proxy):
+        connection.execute("PRAGMA query_only = ON")
+
+    def allow(connection, _record):
+        connection.execute("PRAGMA query_only = OFF")
+
+    assert database.is_file()
+    event.listen(engine, "checkout", refuse)
+    event.listen(engine, "checkin", allow)
+    try:
+        yield
+    finally:
+        event.remove(engine, "checkout", refuse)
+        event.remove(engine, "checkin", allow)
+
+
+def _raw_versions(project: Project) -> list[Any]:
+    return list(connect(project.settings).search_model_versions(f"name='{MODEL_NAME}'"))
 
 
 def test_versions_of_others_are_left_alone(project):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from attrition.cluster import processes
 from attrition.cluster.environment import free_ports
 from attrition.cluster.session import active_session, connect
 from attrition.settings import Settings
@@ -42,7 +45,51 @@ elif step == "down":
 """
 
 
-def processes(marker: str) -> list[str]:
+OPEN_PORTS = ("RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT")
+"""What Ray's HAProxy template binds to every interface, whatever is set; see attrition.cluster.environment."""
+
+
+def family(pid: int) -> list[Path]:
+    """Folders below /proc of a process and its descendants."""
+    return [Path("/proc") / str(member) for member in processes.family(processes.running(), {pid}, session=-1)]
+
+
+def listening(members: list[Path]) -> dict[tuple[str, int], str]:
+    """Hexadecimal address and port of each TCP socket on which one of the processes listens, and its command."""
+    owners = {}
+    for member in members:
+        with contextlib.suppress(OSError):  # it may end while it is looked at
+            command = (member / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            owners |= {str(handle.readlink()): command for handle in (member / "fd").iterdir()}
+    found = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            owner = owners.get(f"socket:[{rest[5]}]")
+            if state == "0A" and owner is not None:
+                address, _, port = local.partition(":")
+                found[address, int(port, 16)] = owner
+    return found
+
+
+def outside(members: list[Path]) -> dict[int, str]:
+    """Ports that are reachable from other machines, and the commands that opened them."""
+    # 127.x.x.x, ::1 and ::ffff:127.x.x.x as the kernel writes them
+    loopback = re.compile(r"[0-9A-F]{6}7F|0{24}01000000|0{16}FFFF0000[0-9A-F]{6}7F")
+    return {port: command for (host, port), command in listening(members).items() if not loopback.fullmatch(host)}
+
+
+def open_ports(members: list[Path]) -> set[int]:
+    """The known exceptions, from the environment that the processes were started with."""
+    found = set()
+    for member in members:
+        with contextlib.suppress(OSError):
+            pairs = (pair.partition("=") for pair in (member / "environ").read_bytes().decode().split("\0"))
+            found |= {int(value) for name, _, value in pairs if name in OPEN_PORTS}
+    return found
+
+
+def mentioning(marker: str) -> list[str]:
     """Command lines and environments that mention a folder."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
@@ -57,7 +104,7 @@ def processes(marker: str) -> list[str]:
 
 def wait_until_gone(marker: str, timeout_seconds: float = 15.0) -> list[str]:
     deadline = time.monotonic() + timeout_seconds
-    while (left := processes(marker)) and time.monotonic() < deadline:
+    while (left := mentioning(marker)) and time.monotonic() < deadline:
         time.sleep(0.2)
     return left
 
@@ -94,8 +141,10 @@ def test_a_second_session_of_a_process_is_shared(ray_cluster, tmp_path):
 
 def test_nothing_listens_outside_this_machine(ray_cluster):
     """The embedded Ray is on the loopback interface."""
-    assert ray_cluster.address.startswith("127.0.0.1:")
     assert ray_cluster.fast_ingress
+    members = family(os.getpid())
+    assert int(ray_cluster.address.rpartition(":")[2]) in {port for _, port in listening(members)}
+    assert not {port: command for port, command in outside(members).items() if port not in open_ports(members)}
 
 
 def test_an_embedded_ray_beside_another_ends_without_a_trace(ray_cluster, arguments, environ):
@@ -116,7 +165,11 @@ def test_an_embedded_ray_beside_another_ends_without_a_trace(ray_cluster, argume
         assert started["address"] != ray_cluster.address
         answer = httpx.post(f"{started['url']}/v1/predict", json={"age": 30})
         assert answer.json()["model_version"] == "1.0.0"
-        assert processes(environ["RAY_TMPDIR"])
+        assert mentioning(environ["RAY_TMPDIR"])
+        members = family(program.pid)
+        assert int(started["url"].rpartition(":")[2]) in {port for _, port in listening(members)}
+        # HAProxy runs now, with the two ports that nothing can keep inside
+        assert set(outside(members)) == open_ports([member for member in members if member.name != str(program.pid)])
         # a terminal sends Ctrl-C to the whole process group
         os.killpg(program.pid, signal.SIGINT)
         _, noise = program.communicate(timeout=60)

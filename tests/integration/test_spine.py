@@ -57,6 +57,8 @@ def test_search_is_logged(workspace, run):
     parent = client.get_run(run.run_id)
     children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.run_id}'")
     assert len(children) == len(run.search.trials)
+    assert {child.info.status for child in (*children, parent)} == {"FINISHED"}
+    assert "attrition.manifest_sha256" in parent.data.tags
     assert "auc" in parent.data.metrics
     assert parent.inputs.dataset_inputs
     artifacts = {item.path for folder in ("", "plots") for item in client.list_artifacts(run.run_id, folder)}

@@ -71,6 +71,50 @@ def test_a_bad_variable_is_named():
         Settings.from_environment({"ATTRITION_SERVE_PORT": "eighty"})
 
 
+def test_folders_from_the_environment_are_made_absolute(tmp_path, monkeypatch):
+    """As the working directory and the user's home are now; addresses stay as they are."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    settings = Settings.from_environment(
+        {"ATTRITION_TABLES": "some/tables", "ATTRITION_BUNDLES": "~/bundles", "ATTRITION_KEY_FILE": "~/a.key"}, home="~"
+    )
+    assert settings.home == Path("/home/somebody")
+    assert settings.tables == str(tmp_path / "some" / "tables")
+    assert settings.bundles == "/home/somebody/bundles"
+    assert settings.key_file == Path("/home/somebody/a.key")
+    assert Settings.from_environment({"ATTRITION_BUNDLES": "s3://b/c"}).bundles == "s3://b/c"
+
+
+def test_the_home_of_nobody_is_refused():
+    """A name behind the tilde that the system does not know."""
+    with pytest.raises(ConfigError, match="names no user's home"):
+        Settings.from_environment({"ATTRITION_TABLES": "~no-such-user-here/x"})
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1"])
+def test_ports_have_a_range(port):
+    """A port that cannot be connected to is refused by the variable's name."""
+    with pytest.raises(ConfigError, match="ATTRITION_SERVE_PORT"):
+        Settings.from_environment({"ATTRITION_SERVE_PORT": port})
+
+
+def test_yaml_keys_that_stand_twice_are_named(tmp_path):
+    """All of them with their lines, at any depth, also inside lists; merged defaults may be overridden."""
+    path = tmp_path / "x.yaml"
+    path.write_text("name: a\ninner:\n  share: 0.1\n  share: 0.2\nlist: [{b: 1, b: 2}]\nname: c\n")
+    with pytest.raises(ConfigError) as caught:
+        load_yaml(path, Outer)
+    assert [(fault.where.rpartition(", ")[2], fault.found) for fault in caught.value.faults] == [
+        ("line 4", "key share stands here a second time"),
+        ("line 5", "key b stands here a second time"),
+        ("line 6", "key name stands here a second time"),
+    ]
+    path.write_text("inner: &base {share: 0.1}\n")
+    assert load_yaml(path, Outer).inner.share == 0.1
+    path.write_text("name: a\ninner:\n  <<: {share: 0.1}\n  share: 0.2\n")
+    assert load_yaml(path, Outer).inner.share == 0.2
+
+
 def test_yaml_faults_are_named_all_at_once(tmp_path):
     """Unknown keys and wrong types, with their paths."""
     path = tmp_path / "x.yaml"

@@ -117,6 +117,27 @@ def test_two_local_rays_share_neither_ports_nor_files(tmp_path):
     assert len(ports[0]) == 8
 
 
+def test_replicas_get_two_hundreds_that_were_looked_at(monkeypatch, tmp_path):
+    """HTTP and gRPC beside each other, below the ephemeral ports; a taken port on either side moves both."""
+    looked_at = set()
+
+    def taken(_host, port):
+        looked_at.add(port)
+        return port < 30_200 or port == 30_305  # an HTTP port of the first block, a gRPC port of the second
+
+    monkeypatch.setattr("attrition.cluster.environment.is_taken", taken)
+    monkeypatch.setattr("attrition.cluster.environment.random.shuffle", lambda _blocks: None)
+    variables = local_environment(tmp_path, serving=True)
+    http, grpc = (
+        range(*(int(variables[f"RAY_SERVE_DIRECT_INGRESS_{end}_{kind}_PORT"]) for end in ("MIN", "MAX")))
+        for kind in ("HTTP", "GRPC")
+    )
+    assert http[0] == 30_400
+    assert grpc[0] == 30_500
+    assert {*http[:10], *grpc[:10]} <= looked_at
+    assert max(grpc) < 32_768
+
+
 def test_without_haproxy_serve_falls_back(monkeypatch, tmp_path):
     """Where the wheel does not exist the fast ingress is not asked for."""
     monkeypatch.setattr("attrition.cluster.environment.find_spec", lambda _name: None)

@@ -86,6 +86,13 @@ def test_text_where_a_number_is_needed_is_a_fault(cells):
     assert str(fault).startswith("x.csv: column sex: 2 of 3 cells hold no number (lines 2, 4)")
 
 
+@pytest.mark.parametrize("number", ["9" * 400, "1e999", "-1e999"])
+def test_a_number_beyond_all_floats_is_refused(number):
+    """When the mapping is read, not when the first row is computed."""
+    with pytest.raises(ValueError, match="larger than a float64"):
+        Expression.parse(f"a + {number}")
+
+
 def test_an_endless_expression_is_refused():
     """A mapping is configuration."""
     with pytest.raises(ValueError, match="at most 500 characters"):

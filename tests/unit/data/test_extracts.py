@@ -178,6 +178,25 @@ class TestRefusals:
         assert "has no column age" in message
         assert "its columns are employee_id" in message
 
+    def test_a_file_without_a_header_is_not_quoted(self, canonical, write, read):
+        """Its first row is a person's; neither the list of columns nor a near miss may show it."""
+        canonical.loc[0] = ["E1", "2024-03-31", 154, 34, 1.7, 2.9, 38.25, 6, 1, 61_234, 5, "age", 0]  # "age" is a name
+        path = write(canonical)
+        path.write_text(path.read_text().partition("\n")[2])
+        message = faults(path, read)
+        assert "the first line of its 13 columns holds other things than the names expected" in message
+        row = path.read_text().split("\n")[0].split(",")
+        assert not [value for value in row if len(value) > 2 and value != "age" and value in message]
+
+    def test_repeated_values_of_a_missing_header_are_not_quoted(self, canonical, write, read):
+        """Two cells of the first row agree."""
+        canonical.loc[0, ["tenure", "salary"]] = 4711
+        path = write(canonical.drop(columns=["gender"]))
+        path.write_text(path.read_text().partition("\n")[2])
+        message = faults(path, read)
+        assert "holds other things than the names expected, some twice" in message
+        assert "4711" not in message
+
     def test_text_in_a_number(self, canonical, write, read):
         """Count and lines of every column, never the text."""
         canonical = canonical.astype({"age": object, "salary": object})
@@ -263,6 +282,14 @@ class TestRefusals:
         path.write_bytes(gzip.compress(canonical.to_csv().encode())[:-200])
         assert "damaged gzip" in faults(path, read)
 
+    def test_a_gzip_file_that_unpacks_to_too_much(self, tmp_path, read, monkeypatch):
+        """A small file may hold more than the memory does."""
+        monkeypatch.setattr("attrition.data.readers.MAX_UNPACKED_BYTES", 10 * 2**20)
+        path = tmp_path / "x.csv.gz"
+        path.write_bytes(gzip.compress(bytes(20 * 2**20)))
+        assert path.stat().st_size < 2**16
+        assert "at most 10 MiB are read from a gzip file" in faults(path, read)
+
     def test_damaged_parquet(self, canonical, tmp_path, read):
         """As a file and in a folder."""
         path = tmp_path / "folder" / "x.parquet"
@@ -328,16 +355,33 @@ class TestRefusals:
 
 
 def test_unknown_department_labels_are_missing_and_noted(canonical, write, read):
-    """At most ten labels are listed; labels of departments are no person's values."""
+    """At most ten labels are listed, and only labels of a category: few, and each in several rows."""
     mapping = load_mapping("workforce")
     spec = ColumnSpec(column="department", recode={"sales": 1}, unknown="missing")
     mapping = mapping.model_copy(update={"features": {**mapping.features, "department_code": spec}})
-    departments = ["sales"] * 188 + [f"new{i:02d}" for i in range(12)]
+    departments = ["sales"] * 140 + [f"new{i:02d}" for i in range(12)] * 5
     extract = read(write(canonical.assign(department=departments)), mapping)
     (finding,) = extract.findings
-    assert (finding.code, finding.column, finding.n_rows) == ("category.unknown", "department_code", 12)
+    assert (finding.code, finding.column, finding.n_rows) == ("category.unknown", "department_code", 60)
     assert "new09, ..." in finding.message
-    assert extract.table.frame["department_code"].isna().sum() == 12
+    assert extract.table.frame["department_code"].isna().sum() == 60
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [[f"Miller {i}" for i in range(60)], [*["new"] * 20, "Miller"]],
+    ids=["as good as one each", "one rare among frequent ones"],
+)
+def test_texts_that_may_be_names_are_counted_only(canonical, write, read, texts):
+    """A column of free text is no category."""
+    mapping = load_mapping("workforce")
+    spec = ColumnSpec(column="department", recode={"sales": 1}, unknown="missing")
+    mapping = mapping.model_copy(update={"features": {**mapping.features, "department_code": spec}})
+    departments = [*texts, *["sales"] * (200 - len(texts))]
+    (finding,) = read(write(canonical.assign(department=departments)), mapping).findings
+    assert finding.n_rows == len(texts)
+    assert finding.message.startswith(f"{len(set(texts))} labels")
+    assert "Miller" not in finding.message
 
 
 def test_dates_relative_to_the_snapshot(canonical, write, read):

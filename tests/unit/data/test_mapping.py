@@ -67,6 +67,9 @@ def test_a_mapping_is_loaded_by_path(yaml_file):
         ("derive: '1 + 2'", r"reads no column"),
         ("column: x, recode: {yes: 1, no: 0}", r"put it in quotes"),
         ("column: x, recode: {a: 1}, labels: {1: a}", r"leave labels out"),
+        ("column: x, recode: {1: 0, '1': 1}", r"stands twice, as a number and in quotes: 1"),
+        ("column: x, recode: {a: 0, b: 1, a: 2}", r"own.yaml, line 5: key a stands here a second time"),
+        (f"derive: x + {'9' * 400}", r"larger than a float64"),
     ],
 )
 def test_a_faulty_column_spec_is_named(yaml_file, line, message):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from datetime import date
 
+import pandas as pd
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from attrition.data.extracts import read_extract
+from attrition.data.leakage import rank_auc
 from attrition.data.quality import Severity, check_quality, check_split, repair
 from attrition.data.splits import split_holdout
 from attrition.errors import ExtractError
@@ -73,9 +76,13 @@ class TestMfg10:
         assert {finding.severity for finding in leaks} == {Severity.WARNING}
 
     def test_dates_from_the_future_are_flagged(self, mfg):
-        """The file knows in 2008 who will leave in 2014."""
-        (finding,) = check_quality(mfg).by_code("leakage.future_date")
-        assert (finding.column, finding.n_rows) == ("terminationdate_key", 5713)
+        """The file knows in 2008 who will leave in 2014, and on 1 January who will leave within the year."""
+        found = {finding.column: finding for finding in check_quality(mfg).by_code("leakage.future_date")}
+        assert {name: finding.n_rows for name, finding in found.items()} == {
+            "terminationdate_key": 7200,
+            "recorddate_key": 49_565,
+            "orighiredate_key": 1936,  # hired in the course of the row's year
+        }
 
     def test_double_accounts_are_settled(self, mfg):
         """Five persons stand twice in the year they left; the leaving stays."""
@@ -85,15 +92,32 @@ class TestMfg10:
         assert len(repaired) == 49_648
         assert repaired.target.sum() == mfg.table.target.sum() == 1485
 
+    def test_a_row_is_dated_before_its_outcome(self, mfg):
+        """A row tells how its year ended, so it stands at the year's beginning."""
+        assert set(mfg.table.dates.dt.strftime("%m-%d")) == {"01-01"}
+        ends = pd.to_datetime(mfg.raw["terminationdate_key"], format="%m/%d/%Y")
+        left = mfg.table.target == 1
+        days = (ends - mfg.table.dates)[left].dt.days
+        assert days.between(0, 365).all()
+
     def test_the_split_holds_out_the_last_two_years(self, mfg):
-        """Of persons that training never saw, with two hundred leavers."""
+        """Of persons that training never saw, with two hundred leavers; the embargo of a year costs nothing."""
         table = repair(mfg.table, check_quality(mfg))
-        split = split_holdout(table)
-        assert split.spec.cutoff == date(2014, 12, 31)
+        split = split_holdout(table, embargo_days=table.schema.horizon_days)
+        assert (split.spec.cutoff, split.spec.embargo_days) == (date(2014, 1, 1), 365)
         assert set(table.dates[split.holdout].dt.year) == {2014, 2015}
         assert table.dates[split.train].max().year == 2013
         assert table.target[split.holdout].sum() >= 200
         assert {finding.severity for finding in check_split(table, split)} <= {Severity.INFO}
+
+    def test_the_holdout_is_foretold_with_an_honest_auc(self, mfg):
+        """Neither a coin nor an oracle."""
+        table = repair(mfg.table, check_quality(mfg))
+        split = split_holdout(table, embargo_days=table.schema.horizon_days)
+        model = HistGradientBoostingClassifier(random_state=0)
+        model.fit(table.features.to_numpy()[split.train], table.target[split.train])
+        score = model.predict_proba(table.features.to_numpy()[split.holdout])[:, 1]
+        assert 0.7 < rank_auc(table.target[split.holdout], score) < 0.8
 
     def test_fifty_thousand_rows_are_checked_in_seconds(self, shared_data, key):
         """Reading and checking must not be what one waits for."""

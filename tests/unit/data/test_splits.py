@@ -43,8 +43,8 @@ def test_one_date_is_split_at_random_by_person():
 def test_several_dates_are_split_by_time_and_person():
     """The latest fifth of the dates is held out."""
     table = panel(rate=0.5)
-    split = split_holdout(table, holdout_share=0.5)
-    assert split.spec == SplitSpec("temporal", 0.5, 42, date(2024, 12, 31))
+    split = split_holdout(table, holdout_share=0.5, embargo_days=365)
+    assert split.spec == SplitSpec("temporal", 0.5, 42, date(2024, 12, 31), 365)
     assert table.dates[split.train].max() < table.dates[split.holdout].min()
     assert not set(table.persons[split.train]) & set(table.persons[split.holdout])
     assert check_split(table, split) == ()
@@ -56,6 +56,49 @@ def test_a_cutoff_may_be_given():
     split = split_holdout(table, holdout_share=0.5, cutoff=date(2023, 12, 31), embargo_days=400)
     assert sorted(set(table.dates[split.holdout].dt.year)) == [2023, 2024]
     assert sorted(set(table.dates[split.train].dt.year)) == [2020, 2021]
+
+
+QUARTERS = ("2024-03-31", "2024-06-30", "2024-09-30", "2024-12-31", "2025-03-31", "2025-06-30", "2025-09-30")
+
+
+def test_no_training_outcome_is_younger_than_the_cutoff():
+    """Every window of a year has ended by then, though snapshots come each quarter."""
+    table = panel(2000, QUARTERS)
+    split = split_holdout(table, embargo_days=SCHEMA.horizon_days)
+    assert (split.spec.cutoff, split.spec.embargo_days) == (date(2025, 9, 30), 365)
+    assert set(table.dates[split.train].dt.date.astype(str)) == set(QUARTERS[:3])
+    ends = table.dates[split.train] + pd.Timedelta(days=SCHEMA.horizon_days)
+    assert ends.max() <= pd.Timestamp(split.spec.cutoff)
+    assert not [finding for finding in check_split(table, split) if finding.code == "split.embargo"]
+
+
+def test_an_embargo_that_leaves_too_little_is_shortened_and_reported():
+    """By as few dates as possible; the finding counts the rows whose outcome came after the cutoff."""
+    table = panel(2000, QUARTERS[:4])
+    split = split_holdout(table, embargo_days=365)
+    assert split.spec.embargo_days == (date(2024, 12, 31) - date(2024, 3, 31)).days
+    assert set(table.dates[split.train].dt.date.astype(str)) == {QUARTERS[0]}
+    (finding,) = [finding for finding in check_split(table, split) if finding.code == "split.embargo"]
+    assert (finding.severity, finding.n_rows, finding.share) == (Severity.WARNING, len(split.train), 1.0)
+    assert f"{len(split.train)} of {len(split.train)} training rows have outcome windows" in finding.message
+    again = apply_split(table, SplitSpec.from_dict(split.spec.to_dict()))
+    np.testing.assert_array_equal(split.train, again.train)
+
+
+def test_a_small_table_gives_up_its_embargo():
+    """Better a little too much knowledge, reported, than nothing to train on."""
+    table = panel(200, QUARTERS[:3])
+    split = split_holdout(table, embargo_days=365)
+    assert split.spec.embargo_days == 0
+    assert set(table.dates[split.train].dt.date.astype(str)) == set(QUARTERS[:2])
+    assert "split.embargo" in {finding.code for finding in check_split(table, split)}
+
+
+def test_scoring_input_is_split_by_rows_alone():
+    """Without outcomes it is the rows that must be enough."""
+    table = panel(400, QUARTERS)
+    bare = EmployeeTable.of(table.frame.drop(columns="attrition"), SCHEMA)
+    assert split_holdout(bare, embargo_days=365).spec.embargo_days == 365
 
 
 def test_few_leavers_widen_a_temporal_holdout():

@@ -10,6 +10,7 @@ import pytest
 from deltalake import DeltaTable
 
 from attrition.data.employees import EmployeeTable
+from attrition.data.findings import Finding, QualityReport, Severity
 from attrition.data.quality import check_quality
 from attrition.data.schema import FeatureSchema
 from attrition.data.tables import SnapshotRef, Tables
@@ -70,6 +71,19 @@ def test_the_same_content_is_not_written_twice(tables, table):
     shuffled = table.take(np.random.default_rng(0).permutation(len(table)))
     assert tables.write_snapshot(table) == tables.write_snapshot(shuffled)
     assert len(tables.snapshots()) == 1
+
+
+def test_the_same_rows_with_a_new_report_are_stored_with_it(tables, table):
+    """Later readers, the gates among them, see what the checks of today found."""
+    clean = QualityReport((), len(table))
+    warned = QualityReport((Finding("null.share", Severity.WARNING, "age", "m", 3, 0.015),), len(table))
+    first, second = tables.write_snapshot(table, clean), tables.write_snapshot(table, warned)
+    assert (first.version, second.version) == (0, 1)
+    assert first.content_hash == second.content_hash
+    assert tables.quality() == warned
+    assert tables.quality(0) == clean
+    assert tables.write_snapshot(table, warned) == second
+    assert tables.write_snapshot(table) == second  # no report is no news
 
 
 def test_versions_stay_readable_and_the_latest_is_the_last_import(tables, table):

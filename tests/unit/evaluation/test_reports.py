@@ -94,3 +94,10 @@ def test_it_reads_well_in_a_terminal_and_in_a_notebook(evaluation):
     html = evaluation._repr_html_()
     assert html.startswith("<table>")
     assert html.count("<tr>") == len(METRICS) + 1
+
+
+def test_a_notebook_shows_the_curves(evaluation):
+    """The HTML holds its pictures, so that a saved notebook needs no file beside it."""
+    html = evaluation._repr_html_()
+    assert html.count("data:image/png;base64,iVBOR") == 2
+    assert set(evaluation.plots()) == {"roc", "precision_recall", "calibration", "confusion"}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hmac
+import pickle
 import stat
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from attrition.errors import ConfigError
-from attrition.governance.privacy import PseudonymKey
+from attrition.governance import privacy
+from attrition.governance.privacy import KEY_BYTES, PseudonymKey
 
 
 def test_a_new_key_is_written_for_the_owner_only(tmp_path):
@@ -73,3 +77,13 @@ def test_a_key_that_everybody_can_read_is_reported(tmp_path, caplog):
     path.chmod(0o644)
     PseudonymKey.load_or_create(path)
     assert "chmod 600" in caplog.text
+
+
+@pytest.mark.parametrize("employee_id", ["E004217", "7", "Zoë", "Zoe\u0308", "\u5f20\u4f1f", "x" * 500])
+def test_a_pseudonym_is_the_hmac_of_the_standard_library(employee_id):
+    """The precomputed states give what hmac gives (RFC 2104), before and after pickling."""
+    key = PseudonymKey.from_hex("5a" * KEY_BYTES)
+    message = privacy._PERSON + unicodedata.normalize("NFC", employee_id).encode()
+    expected = hmac.new(bytes.fromhex("5a" * KEY_BYTES), message, "sha256").hexdigest()[:32]
+    assert key.pseudonym(employee_id) == expected
+    assert pickle.loads(pickle.dumps(key)).pseudonym(employee_id) == expected

@@ -38,11 +38,19 @@ class Made:
     fairness: Any
     verdict: Any
     parity: Any
+    scoring: Any
 
     def write(self, directory: Path, **changes: Any) -> PackageRef:
         candidate = replace(self.candidate, **changes)
         return write_package(
-            directory, candidate, self.evaluation, self.quality, self.fairness, self.verdict, self.parity
+            directory,
+            candidate,
+            self.evaluation,
+            self.quality,
+            self.fairness,
+            self.verdict,
+            self.parity,
+            scoring_files=self.scoring,
         )
 
 
@@ -75,9 +83,10 @@ def made() -> Made:
     evaluation = evaluate(table.target, score, candidate.threshold, n_resamples=100)
     fairness = assess_fairness(table.target, candidate.decide(table.features), table.attributes)
     verdict = judge(GatePolicy.default(), Evidence(evaluation, fairness))
-    parity = prove_equal(compile_candidate(candidate), candidate, table.features)
+    scoring = compile_candidate(candidate)
+    parity = prove_equal(scoring, candidate, table.features)
     quality = QualityReport(findings=(), n_rows=len(table), n_positive=int(table.target.sum()))
-    return Made(candidate, table, evaluation, quality, fairness, verdict, parity)
+    return Made(candidate, table, evaluation, quality, fairness, verdict, parity, scoring)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attrition.errors import TrackingUnreachable
+from attrition.errors import IntegrityError, TrackingUnreachable
 from attrition.registry.artifacts import local_folder
 from attrition.registry.package import read_package
 from attrition.settings import Settings
@@ -68,3 +68,15 @@ def test_a_failed_download_leaves_nothing(settings, package, monkeypatch):
     with pytest.raises(TrackingUnreachable, match="mlflow-artifacts"):
         local_folder(settings, REMOTE, package.manifest_sha256)
     assert list((settings.home / "packages").iterdir()) == []
+
+
+@pytest.mark.parametrize("digest", ["../keys", "..", "", "a/../../keys", "0" * 63, "0" * 64 + "\n"])
+def test_what_is_no_digest_names_no_folder(settings, package, downloads, digest):
+    """A changed tag must not make a folder beside the packages disappear."""
+    key = settings.home / "keys" / "pseudonym.key"
+    key.parent.mkdir(parents=True)
+    key.write_text("irreplaceable")
+    with pytest.raises(IntegrityError, match="64 hexadecimal digits"):
+        local_folder(settings, REMOTE, digest)
+    assert key.read_text() == "irreplaceable"
+    assert downloads == []

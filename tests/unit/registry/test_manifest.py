@@ -14,6 +14,7 @@ from attrition.registry.manifest import (
     Manifest,
     build_manifest,
     canonical_json,
+    is_intact,
     read_file,
     read_verified,
     verify_directory,
@@ -162,3 +163,18 @@ def test_a_folder_is_not_written_over(folder):
     """Half of the old and half of the new would verify as neither."""
     with pytest.raises(FileExistsError):
         write_folder(folder[0], FILES, {})
+
+
+@pytest.mark.parametrize("path", ["manifest.json", "a.json"])
+def test_a_pipe_in_place_of_a_file_does_not_hold_the_reader(folder, path):
+    """Opening one for reading waits for a writer, for ever."""
+    directory, digest = folder
+    manifest = Manifest.from_bytes((directory / "manifest.json").read_bytes())
+    (directory / path).unlink()
+    os.mkfifo(directory / path)
+    for check in (verify_directory, read_verified):
+        with pytest.raises(IntegrityError, match="not a plain file"):
+            check(directory, digest)
+    assert not is_intact(directory, digest)
+    with pytest.raises(IntegrityError):
+        read_file(directory, path, manifest)

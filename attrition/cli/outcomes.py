@@ -1,0 +1,34 @@
+"""``attrition outcomes``: who left, and when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attrition.cli.console import JsonFlag, emit, open_workspace, say
+
+app = typer.Typer(help="Record who left, and when.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Record who left, and when."""
+
+
+@app.command("import")
+def import_(
+    ctx: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="CSV or Parquet: employee_id, left_on, optionally observed_at.")
+    ],
+    as_json: JsonFlag = False,
+) -> None:
+    """Record the outcomes in a file, with pseudonyms; the same file again changes nothing.
+
+    Example: attrition outcomes import leavers.csv
+    """
+    recorded = open_workspace(ctx).outcomes.load(file)
+    emit(recorded.to_dict(), as_json=as_json)
+    say(f"{recorded.n_new:,} of {recorded.n_rows:,} outcomes are new, about {recorded.n_persons:,} persons.")

@@ -1,0 +1,30 @@
+"""How logged predictions look in a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import RenderableType
+
+
+def predictions_view(frame: pd.DataFrame) -> RenderableType:
+    """Predictions below each other, without their features."""
+    table = Table(title="Predictions", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in ("time (UTC)", "prediction_id", "version", "variant", "reason", "probability", "decision", "ms"):
+        table.add_column(column, justify="right" if column in {"probability", "ms"} else "left", no_wrap=True)
+    for row in frame.itertuples():
+        table.add_row(
+            f"{row.time:%Y-%m-%d %H:%M:%S}",
+            str(row.prediction_id),
+            str(row.version),
+            str(row.variant),
+            str(row.reason),
+            f"{row.probability:.3f}",
+            "leave" if row.decision else "stay",
+            f"{row.latency_us / 1000:.2f}",  # type: ignore[operator]
+        )
+    return table

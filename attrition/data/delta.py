@@ -1,0 +1,163 @@
+"""Append-only Delta tables: made on first use, written by many processes, each write exactly once or not at all.
+
+A writer looks at one version of the table, decides from it what is to be added, and commits on top of that very
+version. When somebody else was faster the storage refuses, and the writer looks again. So a decision ("this segment is
+not in the table yet") still holds at the moment it is acted upon.
+
+A write that carries application transactions (`txn` actions of the Delta protocol: an application's name and a rising
+number) records them in the same atomic commit as the rows. Asking for the number afterwards tells whether an
+interrupted write arrived.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from attrition.errors import Fault, NotFound, PlatformError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+ATTEMPTS = 12
+"""Tries of one write; with the pauses between them about 20 s, enough for dozens of writers."""
+
+NEVER = -1
+"""Number of an application transaction that never happened."""
+
+
+class AppendOnlyTable:
+    """One Delta table that only grows.
+
+    Safe to use from several threads, processes and machines at once.
+
+    Parameters
+    ----------
+    uri
+        Folder or address (``abfss://...``).
+    schema
+        Columns of a new table; a write may add more.
+    partition_by
+        Columns that divide the files into folders.
+    storage_options
+        Credentials and options of the object store; by default they come from the environment.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        schema: pa.Schema,
+        *,
+        partition_by: Sequence[str] = (),
+        storage_options: Mapping[str, str] | None = None,
+    ) -> None:
+        self.uri = uri
+        self._schema = schema
+        self._partition_by = list(partition_by)
+        self._options = dict(storage_options or {})
+
+    def exists(self) -> bool:
+        """Whether anything was ever written.
+
+        Raises
+        ------
+        PlatformError
+            The storage does not answer.
+        """
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        try:
+            return bool(DeltaTable.is_deltatable(self.uri, storage_options=self._options))
+        except (DeltaError, OSError) as error:
+            raise self._unreadable() from error
+
+    def open(self) -> DeltaTable:
+        """The latest version.
+
+        Raises
+        ------
+        NotFound
+            Nothing was ever written.
+        PlatformError
+            The storage does not answer, or the table's log is damaged.
+        """
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        try:
+            return DeltaTable(self.uri, storage_options=self._options)
+        except TableNotFoundError as error:
+            raise NotFound(Fault(self.uri, "there is no such table yet")) from error
+        except (DeltaError, OSError) as error:
+            raise self._unreadable() from error
+
+    def append(self, rows: Callable[[DeltaTable], tuple[pa.Table, Mapping[str, int]] | None]) -> bool:
+        """Add what `rows` makes of the latest version, exactly once; False when it makes nothing.
+
+        Parameters
+        ----------
+        rows
+            Called with the table as it is, again whenever another writer came first. Returns the rows to add and the
+            application transactions (name → number) to record with them, or None.
+
+        Raises
+        ------
+        PlatformError
+            The table cannot be written, or others came first `ATTEMPTS` times.
+        """
+        from deltalake import CommitProperties, Transaction, write_deltalake
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        for attempt in range(ATTEMPTS):
+            try:
+                table = self._open_or_create()
+                made = rows(table)
+                if made is None:
+                    return False
+                data, transactions = made
+                write_deltalake(
+                    table,
+                    data,
+                    mode="append",
+                    schema_mode="merge",
+                    commit_properties=CommitProperties(
+                        app_transactions=[Transaction(name, number) for name, number in transactions.items()],
+                        max_commit_retries=0,  # a retry would append on top of a version that nobody looked at
+                    ),
+                )
+            except CommitFailedError:
+                time.sleep(random.uniform(0.5, 1.0) * min(0.02 * 2**attempt, 4.0))  # noqa: S311 (spreads the writers)
+                continue
+            except (DeltaError, OSError) as error:
+                remedy = "check the address, the storage and its free space"
+                raise PlatformError(Fault(self.uri, "the table cannot be written", "", remedy)) from error
+            return True
+        raise PlatformError(Fault(self.uri, f"other writers came first {ATTEMPTS} times", "", "try again"))
+
+    def _open_or_create(self) -> DeltaTable:
+        from deltalake import DeltaTable
+
+        try:
+            return self.open()
+        except NotFound:
+            return DeltaTable.create(
+                self.uri,
+                self._schema,
+                mode="ignore",
+                partition_by=self._partition_by or None,
+                storage_options=self._options,
+            )
+
+    def _unreadable(self) -> PlatformError:
+        return PlatformError(Fault(self.uri, "the table cannot be read", "", "check the address and the storage"))
+
+
+def transaction(table: DeltaTable, name: str) -> int:
+    """Number of the latest transaction of an application in a table; `NEVER` when there was none."""
+    number: Any = table.transaction_version(name)
+    return NEVER if number is None else int(number)

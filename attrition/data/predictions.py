@@ -1,0 +1,306 @@
+"""The prediction log as a Delta table: one row per prediction, partitioned by day, shared by all versions.
+
+Why one nullable float64 column per feature, and not a map or a list: a column has statistics per file, is read without
+the others, and is what a drift report and a retraining want. A version with other features adds its columns to the
+table (schema merge); rows of versions without them are null there, and the row's ``version`` says whether null means
+"missing" or "not a feature of this model". The columns carry a prefix, so a feature may be called ``version``.
+
+=================  ==========================================================================================
+prediction_id      str; UUID version 7 of the response
+time               timestamp, microseconds, UTC; when the answer was made
+day                date, UTC; the partition
+version, variant   str; semantic version that answered, and the name under which it was deployed
+reason             str; why this variant: ``sole``, ``sticky``, ``random``, ``pin``, ``shadow`` ...
+employee_id        str or null; the pseudonym, never the HR system's number
+probability        float64 in [0, 1]; of leaving within the version's horizon
+threshold          float64 in [0, 1]; of the version
+decision           bool; ``probability >= threshold``, expected to leave
+latency_us         int64; from the request's arrival in the replica to this record, the same for all of a request
+feature_<name>     float64 or null (missing); one column per feature of any version
+=================  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrition.data.delta import AppendOnlyTable, transaction
+from attrition.errors import Fault, NotFound, PlatformError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pandas as pd
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+PREDICTIONS = "predictions"
+"""Name of the table, and of its folder under the root."""
+
+FEATURE = "feature_"
+"""Prefix of a feature's column."""
+
+EXPORT_SUFFIXES = (".parquet", ".csv")
+"""Kinds of files that :meth:`PredictionTable.export` writes."""
+
+
+def prediction_schema(features: Sequence[str] = ()) -> pa.Schema:
+    """Columns of the table, with those of the named features."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("prediction_id", pa.string(), nullable=False),
+            pa.field("time", pa.timestamp("us", "UTC"), nullable=False),
+            pa.field("day", pa.date32(), nullable=False),
+            pa.field("version", pa.string(), nullable=False),
+            pa.field("variant", pa.string(), nullable=False),
+            pa.field("reason", pa.string(), nullable=False),
+            pa.field("employee_id", pa.string()),
+            pa.field("probability", pa.float64(), nullable=False),
+            pa.field("threshold", pa.float64(), nullable=False),
+            pa.field("decision", pa.bool_(), nullable=False),
+            pa.field("latency_us", pa.int64(), nullable=False),
+            *(pa.field(FEATURE + name, pa.float64()) for name in features),
+        ]
+    )
+
+
+class PredictionTable:
+    """Logged predictions: append, read, export.
+
+    Parameters
+    ----------
+    root
+        Folder or URI that holds one folder per table.
+    storage_options
+        Credentials and options of the object store; by default they come from the environment.
+    """
+
+    def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
+        self.uri = f"{root.rstrip('/')}/{PREDICTIONS}"
+        self._options = storage_options
+
+    @cached_property
+    def _table(self) -> AppendOnlyTable:
+        return AppendOnlyTable(self.uri, prediction_schema(), partition_by=("day",), storage_options=self._options)
+
+    def committed(self, spools: Sequence[str]) -> dict[str, int]:
+        """Number of the last segment of each spool whose rows are in the table; -1 for none.
+
+        Raises
+        ------
+        PlatformError
+            The table cannot be read.
+        """
+        try:
+            table = self._table.open()
+        except NotFound:
+            return dict.fromkeys(spools, -1)
+        return {spool: transaction(table, spool) for spool in spools}
+
+    def append(self, rows: pa.Table, segments: Mapping[str, int]) -> bool:
+        """Add rows together with the note that they hold all segments up to these; False when they are there already.
+
+        Parameters
+        ----------
+        rows
+            With the columns of :func:`prediction_schema`.
+        segments
+            Spool → number of its last segment in `rows`. All earlier ones must be in the table or in `rows`.
+
+        Raises
+        ------
+        PlatformError
+            The table cannot be written, or holds some of the segments but not all.
+        """
+
+        def unless_committed(table: DeltaTable) -> tuple[pa.Table, Mapping[str, int]] | None:
+            done = [transaction(table, spool) >= number for spool, number in segments.items()]
+            if done and all(done):
+                return None  # an earlier try arrived although its answer did not
+            if any(done):
+                found = f"{sum(done)} of {len(done)} spools are committed already, by somebody else"
+                raise PlatformError(Fault(self.uri, found, "one committer per spool", "try again"))
+            return rows, segments
+
+        return self._table.append(unless_committed)
+
+    def tail(self, n: int = 20) -> pd.DataFrame:
+        """The last `n` predictions, the oldest of them first; see the module for the columns.
+
+        Raises
+        ------
+        NotFound
+            Nothing was logged yet.
+        PlatformError
+            The table cannot be read.
+        """
+        since = self._start_of_last(n)
+        return self.between(since).tail(n).reset_index(drop=True)
+
+    def between(
+        self, start: datetime | None = None, end: datetime | None = None, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Predictions with ``start <= time < end``, in the order of time.
+
+        Parameters
+        ----------
+        start, end
+            With a time zone; None is unbounded.
+        columns
+            Columns to read; None is all but ``day``.
+
+        Raises
+        ------
+        NotFound
+            Nothing was logged yet.
+        PlatformError
+            The table cannot be read.
+        """
+        import pyarrow as pa
+
+        wanted = None if columns is None else list(dict.fromkeys([*columns, "time", "prediction_id"]))
+        schema, batches = self._scan(start, end, wanted)
+        frame: pd.DataFrame = pa.Table.from_batches(batches, schema).to_pandas()
+        frame = frame.sort_values(["time", "prediction_id"], ignore_index=True)
+        return frame if columns is None else frame[list(columns)]
+
+    def export(self, path: Path | str, start: datetime | None = None, end: datetime | None = None) -> int:
+        """Write the predictions with ``start <= time < end`` to a file, and return how many there are.
+
+        Read and written piece by piece, whatever the size; the file appears when it is complete. Days stand in order,
+        rows of a day in none.
+
+        Parameters
+        ----------
+        path
+            Ends in ``.parquet`` or ``.csv``; an existing file is replaced.
+        start, end
+            With a time zone; None is unbounded.
+
+        Raises
+        ------
+        UsageError
+            Another suffix, or a place that cannot be written.
+        NotFound
+            Nothing was logged yet.
+        PlatformError
+            The table cannot be read.
+        """
+        path = Path(path)
+        if path.suffix not in EXPORT_SUFFIXES:
+            raise UsageError(Fault(str(path), "the suffix says no kind of file", ".parquet or .csv"))
+        schema, batches = self._scan(start, end)
+        n_rows = 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600: about persons
+            os.close(handle)
+            try:
+                with _writer(path.suffix, name, schema) as writer:
+                    for batch in batches:
+                        writer.write_batch(batch)
+                        n_rows += batch.num_rows
+                Path(name).replace(path)
+            finally:
+                Path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise UsageError(Fault(str(path), f"cannot be written ({error.strerror})", "", "check the path")) from error
+        return n_rows
+
+    def compact(self, day: datetime) -> int:
+        """Merge the many small files of a day's appends into few; returns by how many files there are fewer.
+
+        Raises
+        ------
+        PlatformError
+            Another writer rewrote the same files, or the table cannot be written.
+        """
+        from deltalake.exceptions import DeltaError
+
+        table = self._table.open()
+        try:
+            done: Mapping[str, Any] = table.optimize.compact(
+                partition_filters=[("day", "=", day.astimezone(UTC).date().isoformat())]
+            )
+        except (DeltaError, OSError) as error:
+            raise PlatformError(Fault(self.uri, "the files cannot be merged", "", "try again")) from error
+        return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
+
+    def _scan(
+        self, start: datetime | None, end: datetime | None, columns: Sequence[str] | None = None
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """Schema and rows of a period, day after day; files outside it are not opened."""
+        import pyarrow as pa
+
+        table = self._open()
+        dataset = table.to_pyarrow_dataset()
+        names = list(columns) if columns is not None else [name for name in dataset.schema.names if name != "day"]
+        unknown = sorted(set(names) - set(dataset.schema.names))
+        if unknown:
+            raise UsageError(Fault(self.uri, f"has no column {', '.join(unknown)}"))
+        schema = pa.schema([dataset.schema.field(name) for name in names])
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for day in sorted({partition["day"] for partition in table.partitions()}):
+                if _is_within(day, start, end):
+                    yield from dataset.to_batches(columns=names, filter=_filter(day, start, end))
+
+        return schema, batches()
+
+    def _start_of_last(self, n: int) -> datetime:
+        """A time since which there are at least `n` predictions, or all of them, from the statistics of the files."""
+        import pyarrow as pa
+
+        actions = pa.table(self._open().get_add_actions(flatten=True)).to_pylist()
+        files = sorted(actions, key=lambda file: file["max.time"], reverse=True)
+        since, n_found = datetime.max.replace(tzinfo=UTC), 0
+        for file in files:
+            if n_found >= n:
+                break
+            n_found += file["num_records"]
+            since = min(since, _utc(file["min.time"]))
+        return since
+
+    def _open(self) -> DeltaTable:
+        try:
+            return self._table.open()
+        except NotFound as error:
+            remedy = "they arrive a few seconds after the first answer of `attrition serve up`"
+            raise NotFound(Fault(self.uri, "no prediction was logged yet", "", remedy)) from error
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _is_within(day: str, start: datetime | None, end: datetime | None) -> bool:
+    first = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    return (start is None or first + timedelta(days=1) > start) and (end is None or first < end)
+
+
+def _filter(day: str, start: datetime | None, end: datetime | None) -> Any:
+    import pyarrow as pa
+    from pyarrow import dataset
+
+    condition = dataset.field("day") == pa.scalar(datetime.fromisoformat(day).date())
+    kind = pa.timestamp("us", "UTC")
+    if start is not None:
+        condition &= dataset.field("time") >= pa.scalar(start.astimezone(UTC), kind)
+    if end is not None:
+        condition &= dataset.field("time") < pa.scalar(end.astimezone(UTC), kind)
+    return condition
+
+
+def _writer(suffix: str, path: str, schema: pa.Schema) -> Any:
+    from pyarrow import csv, parquet
+
+    if suffix == ".csv":
+        return csv.CSVWriter(path, schema)
+    return parquet.ParquetWriter(path, schema, compression="zstd")

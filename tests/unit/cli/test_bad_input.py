@@ -1,0 +1,225 @@
+"""Bad input on the command line: an exit code, one message that says what to do, and nothing half-written."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from attrition.cli.main import app
+from attrition.data.workforce import simulate
+
+EXIT_INPUT, EXIT_PLATFORM = 4, 5
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    for variable in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "ATTRITION_RAY_ADDRESS", "ATTRITION_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def refused(home):
+    """Runs a command that must be refused, and returns the message after checking its form."""
+
+    def run(*arguments, code=EXIT_INPUT, options=()):
+        before = files(home)
+        result = CliRunner().invoke(app, ["--home", str(home), *options, *map(str, arguments)])
+        assert result.exit_code == code, result.output
+        assert result.stderr.count("Error:") == 1
+        assert result.stdout == ""
+        assert "Traceback" not in result.stderr
+        assert len(result.stderr.splitlines()) <= 11  # ten faults, and how many more
+        assert files(home) == before
+        return result.stderr
+
+    return run
+
+
+def files(home):
+    """Everything below the home, less the key that pseudonyms need and that the first command makes."""
+    return {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file() and path.parent.name != "keys"}
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return simulate(300, seed=5)
+
+
+@pytest.fixture
+def extract(frame, tmp_path):
+    """Writes the simulated extract, changed by a function, and returns its path."""
+
+    def write(change=lambda good: good, **options):
+        path = tmp_path / "hr.csv"
+        change(frame.copy()).to_csv(path, index=False, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture(params=["import", "check"])
+def command(request):
+    """Both commands read the file in the same way."""
+    return request.param
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_an_empty_file(refused, tmp_path, command, content):
+    """Also one of blank lines."""
+    (tmp_path / "hr.csv").write_text(content)
+    assert "hr.csv: is empty" in refused("data", command, tmp_path / "hr.csv")
+
+
+def test_a_wrong_delimiter(refused, extract, command):
+    """The right one, and the line that sets it."""
+    message = refused("data", command, extract(sep=";"))
+    assert "the semicolon does" in message
+    assert "dialect.delimiter: ';'" in message
+
+
+def test_missing_columns(refused, extract, command):
+    """All of them at once, with the nearest name that the file has."""
+    path = extract(lambda good: good.drop(columns=["age"]).rename(columns={"salary": "Salery", "tenure": "months"}))
+    message = refused("data", command, path)
+    for found in ("has no column age", "has no column tenure", "has no column salary", "did you mean Salery?"):
+        assert found in message
+
+
+def test_a_file_without_a_header(refused, extract, command, frame):
+    """The row that stands in its place is nobody's business."""
+    message = refused("data", command, extract(header=False))
+    assert "check that its first line holds the names of its columns" in message
+    assert str(frame["employee_id"][0]) not in message
+
+
+def test_text_in_a_number(refused, extract, command):
+    """Columns, counts and lines, never the text."""
+
+    def change(good):
+        good = good.astype({"age": object, "salary": object})
+        good.loc[[3, 7], "age"] = "Miller"
+        good.loc[0, "salary"] = "Smith"
+        return good
+
+    message = refused("data", command, extract(change))
+    assert "column age: 2 of" in message
+    assert "(lines 5, 9)" in message
+    assert "column salary: 1 of" in message
+    assert "Miller" not in message
+    assert "Smith" not in message
+
+
+@pytest.mark.parametrize(("outcome", "word"), [(0, "stayed"), (1, "left")])
+def test_all_one_class(refused, extract, command, outcome, word):
+    """Nothing can be learned from it."""
+    assert f"everybody {word}" in refused("data", command, extract(lambda good: good.assign(attrition=outcome)))
+
+
+def test_twenty_rows(refused, extract, command):
+    """With the number that is needed."""
+    assert "has 20 rows; at least 100 are needed" in refused("data", command, extract(lambda good: good.head(20)))
+
+
+def test_a_mapping_that_names_absent_columns(refused, extract, command, tmp_path):
+    """In whatever way it reads them."""
+    mapping = tmp_path / "own.yaml"
+    mapping.write_text(
+        "name: own\nemployee_id: {column: employee_id}\ntarget: {column: left}\nfeatures:\n"
+        "  tenure: {column: months}\n  age: {derive: 'year(snapshot_date) - birthyear'}\n"
+        + "".join(
+            f"  {name}: {{absent: true}}\n"
+            for name in (
+                "satisfaction_score",
+                "performance_rating",
+                "work_hours",
+                "projects_count",
+                "promotion_flag",
+                "salary",
+                "department_code",
+            )
+        )
+    )
+    message = refused("data", command, extract(), "--mapping", mapping)
+    for column in ("left", "months", "birthyear"):
+        assert f"has no column {column}; mapping own reads" in message
+
+
+def test_a_mapping_with_typos(refused, extract, command, tmp_path):
+    """Every one of them, with the path of its key."""
+    mapping = tmp_path / "own.yaml"
+    mapping.write_text("name: own\nemployee_id: {column: id}\nfeatures: {tenure: {colunm: months}}\ntarqet: {}\n")
+    message = refused("data", command, extract(), "--mapping", mapping)
+    assert "own.yaml: unknown key features.tenure.colunm" in message
+    assert "own.yaml: unknown key tarqet" in message
+
+
+def test_a_mapping_with_a_key_twice(refused, extract, command, tmp_path):
+    """YAML would take the second one in silence."""
+    mapping = tmp_path / "own.yaml"
+    mapping.write_text("name: own\nfeatures: {}\nemployee_id: {column: a}\nemployee_id: {column: b}\n")
+    message = refused("data", command, extract(), "--mapping", mapping)
+    assert "own.yaml, line 4: key employee_id stands here a second time" in message
+
+
+def test_an_unknown_mapping(refused, extract, command):
+    """A near miss is guessed."""
+    assert "did you mean workforce?" in refused("data", command, extract(), "--mapping", "workfroce")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("features: [{name: age, kind: integr}]\n", "kind"),
+        ("features: [{name: age, kind: integer, minimun: 1}]\n", "unknown key features.0.minimun"),
+        ("name: a\nname: b\nfeatures: [{name: age, kind: integer}]\n", "line 2: key name stands here a second time"),
+        ("features: [\n", "not valid YAML"),
+        ("", "a mapping of keys to values is expected"),
+    ],
+)
+def test_a_schema_with_a_typo(refused, extract, command, tmp_path, content, found):
+    """The file, and the key or line in it."""
+    schema = tmp_path / "schema.yaml"
+    schema.write_text(content)
+    message = refused("data", command, extract(), "--schema", schema)
+    assert "schema.yaml" in message
+    assert found in message
+
+
+def test_a_schema_that_does_not_exist(refused, extract, command, tmp_path):
+    """By its path."""
+    assert "cannot be read" in refused("data", command, extract(), "--schema", tmp_path / "absent.yaml")
+
+
+@pytest.fixture
+def stored(home, extract):
+    """A snapshot to tune on."""
+    result = CliRunner().invoke(app, ["--home", str(home), "data", "import", str(extract())])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_ray_address_that_does_not_answer(refused, stored, unused_port):
+    """A platform error, with the address."""
+    address = f"127.0.0.1:{unused_port}"
+    message = refused("tune", "--config", "smoke", code=EXIT_PLATFORM, options=["--ray-address", address])
+    assert f"Ray address {address}" in message
+    assert "check the address, and that the cluster runs" in message
+
+
+def test_a_ray_address_that_accepts_and_never_answers(refused, stored):
+    """Ends by itself within seconds: Ray alone would wait for minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        started = time.monotonic()
+        message = refused("tune", "--config", "smoke", code=EXIT_PLATFORM, options=["--ray-address", address])
+    assert time.monotonic() - started < 20
+    assert f"Ray address {address}: something listens there, but it is no Ray" in message
+
+
+def test_a_ray_address_of_another_form(refused, stored):
+    """The dashboard's, which people have at hand."""
+    message = refused("tune", "--config", "smoke", options=["--ray-address", "http://127.0.0.1:8265"])
+    assert "host:port" in message

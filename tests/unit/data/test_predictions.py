@@ -1,0 +1,187 @@
+"""The prediction log as a table: exactly-once appends, several versions, reading and exporting."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from attrition.data.predictions import PredictionTable, prediction_schema
+from attrition.errors import NotFound, PlatformError, UsageError
+
+MIDNIGHT = datetime(2024, 4, 1, tzinfo=UTC)
+
+
+def rows(first, n, *, start=MIDNIGHT - timedelta(hours=1), features=("age",), version="1.0.0"):
+    """`n` predictions, a minute apart."""
+    times = [start + timedelta(minutes=number) for number in range(n)]
+    columns = {
+        "prediction_id": [f"{first + number:04d}" for number in range(n)],
+        "time": times,
+        "day": [time.date() for time in times],
+        "version": [version] * n,
+        "variant": ["blue"] * n,
+        "reason": ["sole"] * n,
+        "employee_id": [None] * n,
+        "probability": [0.3] * n,
+        "threshold": [0.5] * n,
+        "decision": [False] * n,
+        "latency_us": [120] * n,
+        **{f"feature_{name}": [float(number) for number in range(n)] for name in features},
+    }
+    return pa.table(columns, schema=prediction_schema(features))
+
+
+@pytest.fixture
+def table(tmp_path):
+    return PredictionTable(str(tmp_path))
+
+
+def test_a_segment_is_added_once(table):
+    """The second try says that it was there."""
+    assert table.committed(["s"]) == {"s": -1}
+    assert table.append(rows(0, 3), {"s": 4})
+    assert not table.append(rows(0, 3), {"s": 4})
+    assert table.committed(["s", "t"]) == {"s": 4, "t": -1}
+    assert len(table.between()) == 3
+
+
+def test_half_committed_segments_are_refused(table):
+    """Another committer took a part of them: nothing can be right then."""
+    table.append(rows(0, 3), {"s": 4})
+    with pytest.raises(PlatformError, match="1 of 2 spools are committed already"):
+        table.append(rows(0, 3), {"s": 4, "t": 1})
+    assert len(table.between()) == 3
+
+
+def test_writers_on_several_machines_do_not_get_in_each_others_way(table, tmp_path):
+    """Each adds its own segments, and two that try the same one add it once."""
+    barrier = threading.Barrier(6)
+
+    def write(number):
+        barrier.wait()
+        return PredictionTable(str(tmp_path)).append(rows(100 * (number // 2), 2), {f"s{number // 2}": 1})
+
+    with ThreadPoolExecutor(6) as pool:
+        added = list(pool.map(write, range(6)))
+    assert sum(added) == 3
+    assert table.between()["prediction_id"].is_unique
+    assert len(table.between()) == 6
+
+
+def test_rows_are_partitioned_by_day(table, tmp_path):
+    """In UTC."""
+    table.append(rows(0, 120), {"s": 1})
+    assert sorted(partition["day"] for partition in DeltaTable(str(tmp_path / "predictions")).partitions()) == [
+        "2024-03-31",
+        "2024-04-01",
+    ]
+
+
+def test_versions_with_other_features_share_the_table(table):
+    """What a version does not have is missing in its rows."""
+    table.append(rows(0, 2), {"s": 1})
+    table.append(rows(10, 2, features=("tenure",), version="2.0.0"), {"s": 2})
+    frame = table.between()
+    assert frame["feature_age"].notna().tolist() == [True, False, True, False]
+    assert frame["feature_tenure"].notna().tolist() == [False, True, False, True]
+    assert frame["feature_tenure"].dtype == "float64"
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [(None, None, 120), (MIDNIGHT, None, 60), (None, MIDNIGHT, 60), (MIDNIGHT - timedelta(minutes=5), MIDNIGHT, 5)],
+)
+def test_a_period_includes_its_start_and_not_its_end(table, start, end, expected):
+    """Across days, in the order of time."""
+    table.append(rows(60, 60, start=MIDNIGHT), {"s": 1})
+    table.append(rows(0, 60), {"s": 2})
+    frame = table.between(start, end)
+    assert len(frame) == expected
+    assert frame["time"].is_monotonic_increasing
+    assert str(frame["time"].dtype) == "datetime64[us, UTC]"
+    assert "day" not in frame
+
+
+def test_only_the_columns_asked_for(table):
+    """In the order asked; an unknown one is a mistake."""
+    table.append(rows(0, 3), {"s": 1})
+    assert list(table.between(columns=["feature_age", "version"]).columns) == ["feature_age", "version"]
+    with pytest.raises(UsageError, match="has no column feature_height"):
+        table.between(columns=["feature_height"])
+
+
+@pytest.mark.parametrize("n", [1, 5, 40, 500])
+def test_the_tail_is_what_was_answered_last(table, n):
+    """Whatever the order in which replicas committed."""
+    for number, first in enumerate((80, 0, 40, 20, 60, 100)):
+        start = MIDNIGHT + timedelta(minutes=first)
+        table.append(rows(first, 25, start=start), {f"s{number}": 1})
+    expected = table.between().tail(n).reset_index(drop=True)
+    pd.testing.assert_frame_equal(table.tail(n), expected)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_an_export_holds_the_same_rows(table, tmp_path, suffix):
+    """A whole file or none, for its owner only."""
+    table.append(rows(0, 120), {"s": 1})
+    path = tmp_path / "out" / f"april{suffix}"
+    assert table.export(path, MIDNIGHT) == 60
+    back = pd.read_parquet(path) if suffix == ".parquet" else pd.read_csv(path, parse_dates=["time"], dtype={0: str})
+    assert back["prediction_id"].tolist() == table.between(MIDNIGHT)["prediction_id"].tolist()
+    assert back["feature_age"].sum() == table.between(MIDNIGHT)["feature_age"].sum()
+    assert path.stat().st_mode & 0o077 == 0
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_an_export_of_another_kind_is_a_usage_error(table, tmp_path):
+    """Before anything is read."""
+    with pytest.raises(UsageError, match=r"\.parquet or \.csv"):
+        table.export(tmp_path / "x.xlsx")
+
+
+def test_an_export_to_nowhere_is_a_usage_error(table, tmp_path):
+    """The path is named."""
+    table.append(rows(0, 2), {"s": 1})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        table.export(tmp_path / "file" / "x.csv")
+
+
+def test_many_small_files_become_few(table):
+    """And hold the same rows."""
+    for number in range(5):
+        table.append(rows(10 * number, 10), {"s": number})
+    before = table.between()
+    assert table.compact(MIDNIGHT - timedelta(hours=1)) == 4
+    pd.testing.assert_frame_equal(table.between(), before)
+    assert table.committed(["s"]) == {"s": 4}
+    assert table.compact(MIDNIGHT + timedelta(days=9)) == 0
+
+
+@pytest.mark.parametrize("read", ["between", "tail"])
+def test_nothing_logged_yet(table, read):
+    """Says when to look again."""
+    with pytest.raises(NotFound, match="no prediction was logged yet"):
+        getattr(table, read)()
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    """A platform error with the table's address."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PlatformError, match="predictions: the table cannot be"):
+        PredictionTable(str(tmp_path / "file")).append(rows(0, 1), {"s": 1})
+
+
+def test_messages_hold_no_values(table):
+    """A record that does not fit is refused without being quoted."""
+    table.append(rows(0, 1), {"s": 1})
+    bad = rows(0, 1).set_column(1, "time", pa.array(["1234567"]))
+    with pytest.raises(PlatformError) as caught:
+        table.append(bad, {"s": 2})
+    assert "1234567" not in str(caught.value)
