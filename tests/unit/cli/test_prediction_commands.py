@@ -33,7 +33,9 @@ def answered(settings):
     """Four predictions of a replica that ended without committing."""
     log = PredictionLog(LogConfig.of(settings))
     for number in range(4):
-        scores = Scores("1.0.0", "blue", 0.5, ("age",), [new_prediction_id()], [number], ["sole"], (0.2 * number,), (40.5,))
+        scores = Scores(
+            "1.0.0", "blue", 0.5, ("age",), [new_prediction_id()], [number], ["sole"], (0.2 * number,), (40.5,)
+        )
         assert log.append([scores], 1500)
     log._spool.close()
 
