@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from attrition.errors import ConfigError
 from attrition.serving.gateway import Gateway, Limits
+from attrition.serving.metrics import RayExport
 from attrition.settings import config_faults
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class GatewayReplica:
 
         replica = serve.get_replica_context().replica_id.unique_id
         self._gateway = Gateway(Limits.model_validate(limits), load_bundle, replica=replica)
+        self._export = RayExport(self._gateway.meter)
+        self._exporting: asyncio.Task[None] | None = None
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Serve calls this after the constructor and before the first `reconfigure`."""
@@ -41,6 +45,8 @@ class GatewayReplica:
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Serve calls this with the traffic, at the start and at every change, while requests go on."""
         await self._gateway.reconfigure(user_config)
+        if self._exporting is None:  # the constructor has no event loop of its own
+            self._exporting = asyncio.create_task(self._export.run())
 
 
 def build(args: dict[str, Any]) -> Any:

@@ -12,20 +12,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from attrition.errors import AttritionError, ConfigError
-from attrition.serving.protocols import native, problems
+from attrition.serving.compression import GZIP_NAMES, gunzip
+from attrition.serving.exchange import Exchange, answer_native
+from attrition.serving.metrics import Meter
+from attrition.serving.protocols import problems
+from attrition.serving.shadow import ShadowQueue
 from attrition.serving.snapshot import Snapshot, load_snapshot
 from attrition.serving.traffic import Traffic
 from attrition.settings import config_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 
+    from attrition.serving.exchange import Protocol
+    from attrition.serving.scoring import Scores
     from attrition.serving.snapshot import Bundle
 
     Message = MutableMapping[str, Any]
@@ -37,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 PREDICT = "/v1/predict"
 
+PROTOCOLS: Mapping[str, Protocol] = {PREDICT: answer_native}
+"""Scoring paths, each with the function that answers it; every other path is a page."""
+
 
 class Limits(BaseModel):
     """How much one request may hold."""
@@ -46,7 +56,9 @@ class Limits(BaseModel):
     max_records: Annotated[int, Field(ge=1, le=100_000)] = 1_000
     """Records in one request; 1,000 are scored in a few milliseconds and do not delay others noticeably."""
     max_body_bytes: Annotated[int, Field(ge=1_024)] = 1_048_576
-    """Size of a request body in bytes; four times what 1,000 ordinary records take."""
+    """Size of a request body in bytes, as sent and as unpacked; four times what 1,000 ordinary records take."""
+    max_shadow_records: Annotated[int, Field(ge=1)] = 10_000
+    """Copies of records that may wait for shadow variants, per replica; beyond it they are dropped and counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +88,36 @@ class Gateway:
         Loads and verifies an exported version; a parameter so that a test can serve without an exported bundle.
     replica
         Name of the replica, shown by ``/readiness`` so that a change can be confirmed on each.
+    meter
+        What is counted.
+    log
+        Called once for each answered request, before its answer is sent, with the scores by variant and the
+        microseconds since its arrival; called again with what shadows scored. Must not raise for its own troubles.
+
+    Attributes
+    ----------
+    snapshot : Snapshot or None
+        What answers now.
+    rejection : Rejection or None
+        The last change, if it was not applied.
     """
 
-    def __init__(self, limits: Limits, load: Callable[[str, str], Bundle], *, replica: str = "") -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        load: Callable[[str, str], Bundle],
+        *,
+        replica: str = "",
+        meter: Meter | None = None,
+        log: Callable[[Sequence[Scores], int], object] | None = None,
+    ) -> None:
         self.limits = limits
         self.replica = replica
         self.snapshot: Snapshot | None = None
         self.rejection: Rejection | None = None
+        self.meter = meter or Meter()
+        self.shadow = ShadowQueue(limits.max_shadow_records, self.meter, log=log)
+        self._log = log
         self._load = load
         self._changing = asyncio.Lock()
         self._pages: ASGIApp | None = None
@@ -116,35 +151,59 @@ class Gateway:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) == PREDICT:
-            await self._predict(scope, receive, send)
-        else:
-            if self._pages is None:
-                from attrition.serving.pages import Pages
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            protocol = PROTOCOLS.get(path)
+            if protocol is not None:
+                await self._score(protocol, path, scope, receive, send)
+                return
+        if self._pages is None:
+            from attrition.serving.pages import Pages
 
-                self._pages = Pages(self).app
-            await self._pages(scope, receive, send)
+            self._pages = Pages(self).app
+        await self._pages(scope, receive, send)
 
-    async def _predict(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def _score(
+        self, protocol: Protocol, path: str, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
+        started = time.perf_counter()
+        exchange: Exchange | None = None
         try:
             body = await self._body(scope, receive)
+            if body is None:
+                return
             if isinstance(body, problems.Problem):
-                answer: tuple[bytes, str] | problems.Problem = body
+                answer: bytes | problems.Problem = body
             elif self.snapshot is None:
                 answer = problems.not_ready("ask again when /readiness answers 200")
             else:
-                answer = native.predict(self.snapshot, body)
+                exchange = Exchange(self.snapshot, path, scope["headers"], body)
+                answer = protocol(exchange)
         except Exception:
             logger.exception("A scoring request failed")
             answer = problems.internal()
         if isinstance(answer, problems.Problem):
+            self.meter.failed(answer.kind)
             await respond(send, answer.status, answer.body, problems.CONTENT_TYPE, *answer.headers)
-        else:
-            content, versions = answer
-            await respond(send, 200, content, b"application/json", (b"x-model-version", versions.encode()))
+            return
+        assert exchange is not None
+        self._account(exchange, time.perf_counter() - started)
+        await respond(send, 200, answer, b"application/json", *exchange.served)
+        if exchange.snapshot.shadows and not exchange.is_smoke_test:
+            self.shadow.offer(exchange)
 
-    async def _body(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes | problems.Problem:
-        """The request body, or why it is not read."""
+    def _account(self, exchange: Exchange, seconds: float) -> None:
+        """Everything that is kept of an answer; the one place that sees every answer of every protocol."""
+        self.meter.scored(exchange.scores, seconds)
+        if self._log is not None and not exchange.is_smoke_test:
+            try:
+                self._log(exchange.scores, int(seconds * 1e6))
+            except Exception:  # what the log cannot do must not cost an answer
+                self.meter.failed("log")
+                logger.exception("A prediction could not be logged")
+
+    async def _body(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes | problems.Problem | None:
+        """The request body, unpacked, or why it is not read; None when the client left before it was complete."""
         limit = self.limits.max_body_bytes
         refused = refuse(scope, limit)
         if refused is not None:
@@ -156,9 +215,11 @@ class Gateway:
             body += message.get("body", b"")
             if len(body) > limit:
                 break
+        if message["type"] == "http.disconnect":
+            return None
         if len(body) > limit:
             return problems.too_large(f"more than {limit} bytes; send several requests")
-        return body
+        return gunzip(body, limit) if _is_packed(scope) else body
 
 
 def refuse(scope: MutableMapping[str, Any], max_body_bytes: int) -> problems.Problem | None:
@@ -168,8 +229,8 @@ def refuse(scope: MutableMapping[str, Any], max_body_bytes: int) -> problems.Pro
     for name, value in scope["headers"]:
         if name == b"content-type" and not _is_json(value):
             return problems.unsupported("send application/json")
-        if name == b"content-encoding" and value.lower() != b"identity":
-            return problems.unsupported("send the body without a content encoding")
+        if name == b"content-encoding" and value.lower() not in {b"identity", *GZIP_NAMES}:
+            return problems.unsupported("send the body as it is or compressed by gzip")
         if name == b"content-length" and value.isdigit() and int(value) > max_body_bytes:
             return problems.too_large(f"{int(value)} bytes; at most {max_body_bytes} fit in one request, send several")
     return None
@@ -194,6 +255,10 @@ async def respond(send: Send, status: int, body: bytes, content_type: bytes, *he
     start = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *headers]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": body})
+
+
+def _is_packed(scope: MutableMapping[str, Any]) -> bool:
+    return any(name == b"content-encoding" and value.lower() in GZIP_NAMES for name, value in scope["headers"])
 
 
 def _is_json(content_type: bytes) -> bool:
