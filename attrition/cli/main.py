@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from attrition import __version__
-from attrition.cli import data, models, quickstart, serve, training
+from attrition.cli import data, models, quickstart, serve, traffic, training
 from attrition.cli.console import say_error
 from attrition.errors import AttritionError, PlatformError, UsageError
 
@@ -87,6 +87,7 @@ app.command()(training.validate)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(serve.app, name="serve")
+app.add_typer(traffic.app, name="traffic")
 
 
 def main() -> None:

@@ -201,7 +201,9 @@ class TrafficControl:
         control, current = self._served()
         past = self.history()
         if generation is None:
-            target = applied_before(past, current.generation)
+            # after a failed switch the current traffic stands in the history twice
+            elsewhere = [c for c in past if not changes.is_same(c.traffic, current)]
+            target = applied_before(elsewhere, current.generation)
         else:
             target = next((c for c in past if c.generation == generation and c.outcome is ChangeOutcome.APPLIED), None)
         if target is None:
@@ -246,8 +248,6 @@ class TrafficControl:
             self._record(f"switch {version}", ChangeOutcome.REFUSED, trial, seconds=0.0, detail=str(report))
             return Switch(report, None)
         wanted = changes.shift(changes.unpin(trial, SMOKE_HEADER), [(ref, 1.0)])
-        # what answered until now is one step away, whatever the trial kept
-        wanted = changes.restore(current, wanted)
         return Switch(report, self._apply(control, f"switch {version}", wanted))
 
     def _served(self) -> tuple[ServeControl, Traffic]:

@@ -157,6 +157,16 @@ def restore(current: Traffic | None, earlier: Traffic) -> Traffic:
     return _settled(active, _kept(earlier), ranges=earlier.ranges)
 
 
+def is_same(one: Traffic, other: Traffic) -> bool:
+    """Whether two traffics answer every request by the same version, under the same name and with the same shadows."""
+
+    def facts(traffic: Traffic) -> object:
+        digests = {v.name: v.manifest_sha256 for v in traffic.variants if v.name in traffic.active}
+        return digests, traffic.ranges, traffic.salt, traffic.pins, set(traffic.shadows)
+
+    return facts(one) == facts(other)
+
+
 def reallocate(
     ranges: Iterable[tuple[int, int, str]], weights: Mapping[str, float]
 ) -> tuple[tuple[int, int, str], ...]:
@@ -165,7 +175,7 @@ def reallocate(
     Parameters
     ----------
     ranges
-        As assigned now: low, exclusive high, name; may be empty.
+        As assigned now: low, exclusive high, name; may be empty. Returned as they are when they fit the weights.
     weights
         New weight of every variant, the champion first; they sum to 1. A name that is missing has none.
 
@@ -176,6 +186,14 @@ def reallocate(
         so with one challenger the ranges are the consecutive ones, and a share that is raised and lowered again is
         what it was.
     """
+    ranges = tuple(ranges)
+    widths = dict.fromkeys(weights, 0)
+    for low, high, name in ranges:
+        widths[name] = widths.get(name, 0) + high - low
+    if sum(widths.values()) == N_BUCKETS and all(
+        abs(width - weights.get(name, 0.0) * N_BUCKETS) < 1.0 for name, width in widths.items()
+    ):
+        return ranges
     champion = next(iter(weights))
     targets = _buckets(weights)
     owners: list[str | None] = [None] * N_BUCKETS

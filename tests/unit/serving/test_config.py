@@ -83,3 +83,16 @@ def test_the_builder_refuses_unknown_arguments(args):
     with pytest.raises(ConfigError):
         parse_args(args)
     assert parse_args({}).max_records == 1_000
+
+
+@pytest.mark.parametrize("name", ["staging", "production"])
+def test_clusters_scale_between_three_and_ten(name):
+    """Up within a minute, down after five, and 503 with Retry-After when full."""
+    (gateway,) = ServeConfig.load(name).application.deployments
+    scaling = gateway.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas, scaling.downscale_delay_s) == (3, 10, 300)
+    assert scaling.upscale_delay_s + scaling.look_back_period_s < 60
+    assert scaling.target_ongoing_requests < gateway.max_ongoing_requests
+    assert (gateway.backpressure_config.status_code, gateway.max_queued_requests) == (503, 256)
+    assert gateway.backpressure_config.retry_after_s >= 1
+    assert gateway.rolling_update_percentage == 1.0
