@@ -244,8 +244,9 @@ class TrafficControl:
                 self._apply(control, f"switch {version}: interrupted", _again(current), outcome=ChangeOutcome.TRIAL)
             raise
         if not report.passed:
-            self._apply(control, f"switch {version}: undo", _again(current), outcome=ChangeOutcome.TRIAL)
-            self._record(f"switch {version}", ChangeOutcome.REFUSED, trial, seconds=0.0, detail=str(report))
+            undone = self._apply(control, f"switch {version}: undo", _again(current), outcome=ChangeOutcome.TRIAL)
+            tried = trial.model_copy(update={"generation": undone.generation + 1})
+            self._record(f"switch {version}", ChangeOutcome.REFUSED, tried, seconds=undone.seconds, detail=str(report))
             return Switch(report, None)
         wanted = changes.shift(changes.unpin(trial, SMOKE_HEADER), [(ref, 1.0)])
         return Switch(report, self._apply(control, f"switch {version}", wanted))
@@ -279,7 +280,9 @@ class TrafficControl:
             status = control.change(self._application, traffic, after_generation=floor)
         except ServingError as error:
             seconds = time.monotonic() - started
-            self._record(action, ChangeOutcome.REFUSED, traffic, seconds=seconds, detail=str(error))
+            kept = control.traffic(self._application)
+            tried = traffic.model_copy(update={"generation": max(floor, kept.generation if kept else floor) + 1})
+            self._record(action, ChangeOutcome.REFUSED, tried, seconds=seconds, detail=str(error))
             raise
         applied = traffic.model_copy(update={"generation": status.generation})
         return self._record(action, outcome, applied, seconds=time.monotonic() - started)
