@@ -244,6 +244,7 @@ def test_gzip_bodies(serve, name):
         (packed(VALID)[:-9], 400),
         (packed(VALID)[:-1], 400),
         (packed(VALID) + b"rest", 400),
+        (gzip.compress(b"") * 400, 400),
         (b"", 400),
         (json.dumps(VALID).encode(), 400),
         (packed({"age": "x"}), 422),
