@@ -7,6 +7,7 @@
     run = ws.tune("default")                          # Ray Tune, gates, MLflow
     version = ws.models.register(run.run_id)          # 1.0.0
     ws.serving.up(version.version)                    # Ray Serve
+    ws.traffic.set({"1.0.0": 70, "1.1.0": 30})        # split between versions
     ws.client().predict(frame)                        # a DataFrame back
 
 The Workspace composes the packages and adds no logic of its own. Every method has its command: ``attrition --help``.
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from attrition.admission.runs import Hooks, JudgedRun
     from attrition.client import Client
     from attrition.cluster.session import RaySession
+    from attrition.cluster.traffic import TrafficControl
     from attrition.data.dataset import Dataset
     from attrition.data.extracts import Extract
     from attrition.data.findings import QualityReport
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from attrition.data.tables import SnapshotRef, Tables
     from attrition.evaluation.gates import GatePolicy
     from attrition.governance.privacy import PseudonymKey
+    from attrition.registry.bundle import BundleRef
     from attrition.registry.models import ModelRegistry, ModelVersion
     from attrition.serving.batch import BatchResult, Progress
     from attrition.serving.batch_ids import Ids
@@ -110,6 +113,16 @@ class Workspace:
     def outcomes(self) -> Outcomes:
         """Who left, and when."""
         return Outcomes(self)
+
+    @cached_property
+    def traffic(self) -> TrafficControl:
+        """The split between served versions: show, set, pin, shadow, switch, rollback, history."""
+        from attrition.cluster.traffic import TrafficControl
+
+        def export(ref: str) -> BundleRef:
+            return self.models.export_bundle(ref)  # the registry is opened only for a version that is not served yet
+
+        return TrafficControl(self.settings, export)
 
     def ray(self, *, serving: bool = False) -> RaySession:
         """The Ray session of this workspace, started or joined on first use and closed by :meth:`close`.

@@ -52,8 +52,8 @@ class Judgement:
         return f"{self.evaluation}\n\n{self.verdict}"
 
     def _repr_html_(self) -> str:
-        parts = (self.evaluation, self.verdict, *self.fairness)
-        return "".join(part._repr_html_() for part in parts)
+        fairness = "".join(report._repr_html_() for report in self.fairness)
+        return self.evaluation._repr_html_() + self.verdict._repr_html_() + fairness
 
 
 def judge_candidate(

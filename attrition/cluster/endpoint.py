@@ -7,20 +7,26 @@ head in the background. :func:`up` starts the last when there is none.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrition.cluster.environment import LOOPBACK, is_taken
 from attrition.cluster.local_head import find_local_head, start_local_head, stop_local_head
 from attrition.cluster.session import active_session, connect
-from attrition.errors import ConfigError, Fault, PortInUse, RayUnreachable, ServingError
+from attrition.errors import ConfigError, Fault, PlatformError, PortInUse, RayUnreachable, ServingError
 from attrition.serving.config import APPLICATION, ServeConfig
 from attrition.serving.control import ServeControl, ServeStatus, not_running
+from attrition.serving.prediction_log import LogConfig
+from attrition.serving.traffic_history import ChangeOutcome, TrafficHistory, keep, last_generation, new_change
 
 if TYPE_CHECKING:
     from attrition.serving.traffic import Traffic
     from attrition.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _LOCAL_HOSTS = {"localhost", LOOPBACK, "::1"}
 
@@ -49,7 +55,7 @@ def up(settings: Settings, traffic: Traffic, config: ServeConfig | str | Path = 
     if not isinstance(config, ServeConfig):
         config = ServeConfig.load(config)
     with contextlib.ExitStack() as on_failure:
-        control = _find(settings)
+        control = find(settings)
         if control is None:
             require_free_port(settings)
             control = _control(settings, start_local_head(settings).dashboard_url)
@@ -59,9 +65,28 @@ def up(settings: Settings, traffic: Traffic, config: ServeConfig | str | Path = 
         # on a cluster clients come from other machines
         is_local = settings.serve_host in _LOCAL_HOSTS and settings.ray_address is None
         host = LOOPBACK if is_local else "0.0.0.0"  # noqa: S104
-        status = control.deploy(traffic, config, host=host, port=settings.serve_port)
+        name = config.application.name
+        history = TrafficHistory(settings.tables)
+        started = time.monotonic()
+        status = control.deploy(
+            traffic,
+            config,
+            host=host,
+            port=settings.serve_port,
+            log=_prediction_log(settings, config),
+            after_generation=_last_generation(history, name),
+        )
         on_failure.pop_all()
-        return status
+    deployed = traffic.model_copy(update={"generation": status.generation})
+    versions = " ".join(variant.version for variant in traffic.variants)
+    seconds = time.monotonic() - started
+    keep(history, new_change(name, f"serve up {versions}", ChangeOutcome.APPLIED, deployed, seconds=seconds))
+    return status
+
+
+def _prediction_log(settings: Settings, config: ServeConfig) -> LogConfig | None:
+    tuning = config.application.args.prediction_log
+    return None if tuning is None else LogConfig.of(settings, **tuning.model_dump())
 
 
 def status(settings: Settings, name: str = APPLICATION) -> ServeStatus:
@@ -72,7 +97,7 @@ def status(settings: Settings, name: str = APPLICATION) -> ServeStatus:
     RayUnreachable
         A Ray address is configured, and nothing answers there.
     """
-    control = _find(settings)
+    control = find(settings)
     return not_running(settings.serve_url) if control is None else control.status(name)
 
 
@@ -84,7 +109,7 @@ def down(settings: Settings, name: str = APPLICATION) -> bool:
     RayUnreachable
         A Ray address is configured, and nothing answers there.
     """
-    control = _find(settings)
+    control = find(settings)
     if control is None:
         return False
     if active_session() is not None or settings.ray_address is not None:
@@ -95,8 +120,14 @@ def down(settings: Settings, name: str = APPLICATION) -> bool:
     return stop_local_head(settings)
 
 
-def _find(settings: Settings) -> ServeControl | None:
-    """Serve on the Ray that is there, or None."""
+def find(settings: Settings) -> ServeControl | None:
+    """Serve on the Ray that is there, or None.
+
+    Raises
+    ------
+    RayUnreachable
+        A Ray address is configured, and nothing answers there.
+    """
     session = active_session()
     if session is not None:
         return _control(settings, session.dashboard_url)
@@ -107,6 +138,14 @@ def _find(settings: Settings) -> ServeControl | None:
             return _control(settings, joined.dashboard_url)
     head = find_local_head(settings)
     return None if head is None else _control(settings, head.dashboard_url)
+
+
+def _last_generation(history: TrafficHistory, name: str) -> int:
+    try:
+        return last_generation(history.changes(name))
+    except PlatformError as error:  # an unreadable history must not keep anybody from serving
+        logger.warning("%s", error)
+        return -1
 
 
 def _control(settings: Settings, dashboard_url: str) -> ServeControl:

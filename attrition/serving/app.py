@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from attrition.errors import ConfigError
 from attrition.serving.gateway import Gateway, Limits
+from attrition.serving.metrics import RayExport
+from attrition.serving.prediction_log import LogConfig, PredictionLog
 from attrition.settings import config_faults
 
 if TYPE_CHECKING:
     from attrition.serving.gateway import ASGIApp
+
+M = TypeVar("M", bound=BaseModel)
 
 GATEWAY = "Gateway"
 """Name of the ingress deployment."""
@@ -24,15 +29,22 @@ class GatewayReplica:
     ----------
     limits
         Fields of :class:`~attrition.serving.gateway.Limits`.
+    prediction_log
+        Fields of :class:`~attrition.serving.prediction_log.LogConfig`; None records nothing.
     """
 
-    def __init__(self, limits: dict[str, Any]) -> None:
+    def __init__(self, limits: dict[str, Any], prediction_log: dict[str, Any] | None) -> None:
         from ray import serve
 
         from attrition.registry.bundle import load_bundle
 
         replica = serve.get_replica_context().replica_id.unique_id
-        self._gateway = Gateway(Limits.model_validate(limits), load_bundle, replica=replica)
+        self._log = None if prediction_log is None else PredictionLog(LogConfig.model_validate(prediction_log))
+        self._gateway = Gateway(Limits.model_validate(limits), load_bundle, replica=replica, log=self._log)
+        self._export = RayExport(self._gateway.meter, self._log)
+        if self._log is not None:
+            self._log.start()
+        self._exporting: asyncio.Task[None] | None = None
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Serve calls this after the constructor and before the first `reconfigure`."""
@@ -41,6 +53,14 @@ class GatewayReplica:
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Serve calls this with the traffic, at the start and at every change, while requests go on."""
         await self._gateway.reconfigure(user_config)
+        if self._exporting is None:  # the constructor has no event loop of its own
+            self._exporting = asyncio.create_task(self._export.run())
+
+    def __del__(self) -> None:
+        """Serve calls this when the last request is answered; what a killed replica leaves, the next one commits."""
+        log = getattr(self, "_log", None)
+        if log is not None:
+            log.close()
 
 
 def build(args: dict[str, Any]) -> Any:
@@ -49,8 +69,9 @@ def build(args: dict[str, Any]) -> Any:
     Parameters
     ----------
     args
-        Optional key ``limits`` with the fields of :class:`~attrition.serving.gateway.Limits`. Weights and versions are
-        not here but in ``user_config``: changing `args` restarts every replica, changing ``user_config`` restarts none.
+        Optional keys ``limits`` and ``prediction_log``: the fields of :class:`~attrition.serving.gateway.Limits` and of
+        :class:`~attrition.serving.prediction_log.LogConfig`. Weights and versions are not here but in ``user_config``:
+        changing `args` restarts every replica, changing ``user_config`` restarts none.
 
     Raises
     ------
@@ -59,24 +80,30 @@ def build(args: dict[str, Any]) -> Any:
     """
     from ray import serve
 
-    limits = parse_args(args)
+    limits, log = parse_args(args)
     # Serve's ingress without an argument takes the ASGI application from __serve_build_asgi_app__
     deployment = serve.deployment(name=GATEWAY)(serve.ingress()(GatewayReplica))
-    return deployment.bind(limits.model_dump())
+    return deployment.bind(limits.model_dump(), log and log.model_dump(mode="json"))
 
 
-def parse_args(args: dict[str, Any]) -> Limits:
-    """The limits in the application's arguments.
+def parse_args(args: dict[str, Any]) -> tuple[Limits, LogConfig | None]:
+    """The limits and the prediction log in the application's arguments.
 
     Raises
     ------
     ConfigError
-        An unknown key or a limit out of range.
+        An unknown key or a value out of range.
     """
-    unknown = sorted(set(args) - {"limits"})
+    unknown = sorted(set(args) - {"limits", "prediction_log"})
     if unknown:
-        raise ConfigError(f"args: unknown key {', '.join(unknown)}; allowed: limits.")
+        raise ConfigError(f"args: unknown key {', '.join(unknown)}; allowed: limits, prediction_log.")
+    limits = _parse("limits", args.get("limits") or {}, Limits)
+    log = args.get("prediction_log")
+    return limits, None if log is None else _parse("prediction_log", log, LogConfig)
+
+
+def _parse(key: str, document: dict[str, Any], model: type[M]) -> M:
     try:
-        return Limits.model_validate(args.get("limits") or {})
+        return model.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(config_faults("args.limits", error, Limits)) from error
+        raise ConfigError(config_faults(f"args.{key}", error, model)) from error

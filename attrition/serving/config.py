@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from attrition.serving.gateway import Limits
+from attrition.serving.prediction_log import LogTuning
 from attrition.settings import config_file, load_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from attrition.serving.prediction_log import LogConfig
     from attrition.serving.traffic import Traffic
 
 APPLICATION = "attrition"
@@ -129,6 +131,8 @@ class ApplicationArgs(_Strict):
 
     limits: Limits = Limits()
     """How much one request may hold."""
+    prediction_log: LogTuning | None = LogTuning()
+    """How predictions are recorded; null records neither predictions nor outcomes."""
 
 
 class ApplicationOptions(_Strict):
@@ -189,9 +193,10 @@ class ServeConfig(_Strict):
         """The attrition application."""
         return self.applications[0]
 
-    def request(self, traffic: Traffic, *, host: str, port: int) -> dict[str, Any]:
-        """Body of Serve's declarative REST call: this file, the address and the traffic."""
+    def request(self, traffic: Traffic, log: LogConfig | None, *, host: str, port: int) -> dict[str, Any]:
+        """Body of Serve's declarative REST call: this file, the addresses and the traffic."""
         document = self.model_dump(mode="json", exclude_none=True)
+        document["applications"][0]["args"]["prediction_log"] = log and log.model_dump(mode="json")
         document["http_options"] |= {"host": host, "port": port}
         for deployment in document["applications"][0]["deployments"]:
             deployment["user_config"] = traffic.model_dump(mode="json")

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     import httpx
 
     from attrition.serving.config import ServeConfig
+    from attrition.serving.prediction_log import LogConfig
 
 APPLICATIONS = "/api/serve/applications/"
 
 DEPLOY_TIMEOUT_SECONDS = 120.0
 """A first start takes 10 to 30 s on two cores; beyond this something is wrong."""
 
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.05
 _RECOVERY_SECONDS = 30.0
 
 
@@ -112,13 +113,15 @@ class ServeControl:
         *,
         host: str,
         port: int,
+        log: LogConfig | None = None,
+        after_generation: int = -1,
         timeout_seconds: float = DEPLOY_TIMEOUT_SECONDS,
     ) -> ServeStatus:
         """Serve `traffic`; returns when every replica does.
 
-        Other applications of the cluster stay as they are. The generation becomes one more than what is deployed, so
-        that the change can be told from the state before it. When the new versions cannot be loaded, the previous
-        traffic is put back (replicas never stopped serving it) and the reason is raised.
+        Other applications of the cluster stay as they are. The generation becomes one more than what is deployed and
+        than `after_generation`, so that the change can be told from every state before it. When the new versions cannot
+        be loaded, the previous traffic is put back (replicas never stopped serving it) and the reason is raised.
 
         Raises
         ------
@@ -129,26 +132,80 @@ class ServeControl:
         """
         before = self._details()
         name = config.application.name
-        known = _application_config(before, name)
         deployed = _deployed_traffic(before, name)
-        traffic = traffic.model_copy(update={"generation": 0 if deployed is None else deployed.generation + 1})
-        request = config.request(traffic, host=host, port=port)
-        others = [
-            application["deployed_app_config"]
-            for other, application in before.get("applications", {}).items()
-            if other != name and application.get("deployed_app_config")
-        ]
+        generation = max(after_generation, deployed.generation if deployed else -1) + 1
+        traffic = traffic.model_copy(update={"generation": generation})
+        request = config.request(traffic, log, host=host, port=port)
+        return self._apply(before, name, request, traffic, timeout_seconds)
+
+    def change(
+        self,
+        name: str,
+        traffic: Traffic,
+        *,
+        after_generation: int = -1,
+        timeout_seconds: float = DEPLOY_TIMEOUT_SECONDS,
+    ) -> ServeStatus:
+        """Give a running application other traffic and leave everything else of it as it is.
+
+        The same promises as of :meth:`deploy`, and no replica is restarted.
+
+        Raises
+        ------
+        ServingError
+            The application does not run, or a version cannot be loaded; the traffic is what it was then.
+        RayUnreachable
+            The dashboard does not answer.
+        """
+        before = self._details()
+        known, deployed = _application_config(before, name), _deployed_traffic(before, name)
+        if known is None or deployed is None:
+            raise ServingError(
+                Fault(f"Serve application {name}", "does not run", remedy="start it: attrition serve up")
+            )
+        traffic = traffic.model_copy(update={"generation": max(after_generation, deployed.generation) + 1})
+        document = traffic.model_dump(mode="json")
+        application = {
+            **known,
+            "deployments": [
+                {**deployment, "user_config": document} if _traffic_of(deployment) else deployment
+                for deployment in known["deployments"]
+            ],
+        }
+        return self._apply(before, name, {**_kept(before), "applications": [application]}, traffic, timeout_seconds)
+
+    def traffic(self, name: str) -> Traffic | None:
+        """The traffic that an application is configured with; None when it is not deployed.
+
+        Raises
+        ------
+        RayUnreachable
+            The dashboard does not answer.
+        """
+        return _deployed_traffic(self._details(), name)
+
+    def _apply(
+        self,
+        before: Mapping[str, Any],
+        name: str,
+        request: Mapping[str, Any],
+        traffic: Traffic,
+        timeout_seconds: float,
+    ) -> ServeStatus:
+        """Deploy a request for one application beside the others; put back what was there when it cannot be loaded."""
+        known, deployed = _application_config(before, name), _deployed_traffic(before, name)
+        others = _other_configs(before, name)
         self._put({**request, "applications": [*request["applications"], *others]})
         try:
-            self._await_generation(name, traffic.generation, time.monotonic() + timeout_seconds)
+            self._await_traffic(name, traffic, time.monotonic() + timeout_seconds)
         except ServingError:
-            if known is not None:
+            current = self.traffic(name)
+            if known is not None and (current is None or current == traffic):
                 # a replica that Serve starts later must find the traffic that the others still serve
                 self._put({**request, "applications": [known, *others]})
-                with contextlib.suppress(ServingError):
-                    self._await_generation(
-                        name, deployed.generation if deployed else 0, time.monotonic() + timeout_seconds
-                    )
+                if deployed is not None:
+                    with contextlib.suppress(ServingError):
+                        self._await_traffic(name, deployed, time.monotonic() + timeout_seconds)
             raise
         return self.status(name)
 
@@ -187,14 +244,9 @@ class ServeControl:
         applications = details.get("applications", {})
         if name not in applications:
             return False
-        others = [
-            application["deployed_app_config"]
-            for other, application in applications.items()
-            if other != name and application.get("deployed_app_config")
-        ]
+        others = _other_configs(details, name)
         if others:
-            kept = {"proxy_location": details.get("proxy_location"), "http_options": details.get("http_options")}
-            self._put({**{key: value for key, value in kept.items() if value}, "applications": others})
+            self._put({**_kept(details), "applications": others})
         else:
             self._call("DELETE", timeout_seconds=timeout_seconds)
         deadline = time.monotonic() + timeout_seconds
@@ -204,33 +256,32 @@ class ServeControl:
             time.sleep(_POLL_SECONDS)
         return True
 
-    def _await_generation(self, name: str, generation: int, deadline: float) -> None:
-        """Return when Serve calls the application healthy and every running replica shows the generation."""
+    def _await_traffic(self, name: str, traffic: Traffic, deadline: float) -> None:
+        """Return when Serve calls the application healthy and every running replica shows the traffic's generation."""
         import httpx
 
         confirmed: set[str] = set()
         status = ServeStatus(running=False, state="NOT_STARTED", url=self.url)
-        while time.monotonic() < deadline:
-            details = self._details()
-            status = self._status(details, name)
-            if status.state in {"DEPLOY_FAILED", "UNHEALTHY"}:
-                raise ServingError(Fault(f"Serve application {name}", status.state, remedy=_readable(status.message)))
-            replicas = _running_replicas(details, name)
-            try:
-                shown = httpx.get(f"{self.url}/readiness", timeout=5.0)
-                answer = shown.json() if shown.headers.get("content-type") == "application/json" else {}
-            except httpx.TransportError:
-                answer = {}
-            rejected = answer.get("rejected")
-            if rejected and rejected["generation"] == generation:
-                raise ServingError(
-                    Fault(f"Serve application {name}", "the change was not applied", remedy=str(rejected["reason"]))
-                )
-            if answer.get("generation") == generation:
-                confirmed.add(str(answer.get("replica")))
-            if status.running and replicas and replicas <= confirmed:
-                return
-            time.sleep(_POLL_SECONDS)
+        with httpx.Client(base_url=self.url, timeout=5.0) as http:
+            while time.monotonic() < deadline:
+                details = self._details()
+                status = self._status(details, name)
+                if status.state in {"DEPLOY_FAILED", "UNHEALTHY"}:
+                    raise ServingError(
+                        Fault(f"Serve application {name}", status.state, remedy=_readable(status.message))
+                    )
+                found = _deployed_traffic(details, name)
+                if found is not None and found.generation >= traffic.generation and found != traffic:
+                    raise ServingError(
+                        Fault(f"Serve application {name}", "another change came at the same time", remedy="look at it")
+                    )
+                replicas = _running_replicas(details, name)
+                # the balancer decides who answers: more questions than replicas, so that each is met soon
+                for _ in range(2 * max(1, len(replicas - confirmed))):
+                    confirmed |= _confirmation(http, name, traffic.generation)
+                if status.running and replicas and replicas <= confirmed:
+                    return
+                time.sleep(_POLL_SECONDS)
         raise ServingError(
             Fault(
                 f"Serve application {name}",
@@ -310,6 +361,44 @@ def not_running(url: str, message: str = "") -> ServeStatus:
     return replace(ServeStatus(running=False, state="NOT_STARTED", url=url), message=message)
 
 
+def _confirmation(http: httpx.Client, name: str, generation: int) -> set[str]:
+    """The replica that answers, if it shows the generation; empty when it does not or nobody answers.
+
+    Raises
+    ------
+    ServingError
+        The replica refused the generation.
+    """
+    import httpx
+
+    try:
+        shown = http.get("/readiness")
+    except httpx.TransportError:
+        return set()
+    answer = shown.json() if shown.headers.get("content-type") == "application/json" else {}
+    rejected = answer.get("rejected")
+    if rejected and rejected["generation"] == generation:
+        raise ServingError(
+            Fault(f"Serve application {name}", "the change was not applied", remedy=str(rejected["reason"]))
+        )
+    return {str(answer.get("replica"))} if answer.get("generation") == generation else set()
+
+
+def _kept(details: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of Serve itself, which a request must repeat."""
+    options = {"proxy_location": details.get("proxy_location"), "http_options": details.get("http_options")}
+    return {key: value for key, value in options.items() if value}
+
+
+def _other_configs(details: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Configurations of the other applications: one that a request omits would be deleted."""
+    return [
+        application["deployed_app_config"]
+        for other, application in details.get("applications", {}).items()
+        if other != name and application.get("deployed_app_config")
+    ]
+
+
 def _application_config(details: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     application = details.get("applications", {}).get(name) or {}
     deployed = application.get("deployed_app_config")
@@ -318,15 +407,18 @@ def _application_config(details: Mapping[str, Any], name: str) -> dict[str, Any]
 
 def _deployed_traffic(details: Mapping[str, Any], name: str) -> Traffic | None:
     """The traffic in an application's configuration, or None when there is none that this version can read."""
+    deployed = _application_config(details, name) or {}
+    found = (_traffic_of(deployment) for deployment in deployed.get("deployments", []))
+    return next((traffic for traffic in found if traffic is not None), None)
+
+
+def _traffic_of(deployment: Mapping[str, Any]) -> Traffic | None:
     from pydantic import ValidationError
 
-    deployed = _application_config(details, name) or {}
-    for deployment in deployed.get("deployments", []):
-        try:
-            return Traffic.model_validate(deployment.get("user_config"))
-        except ValidationError:
-            continue
-    return None
+    try:
+        return Traffic.model_validate(deployment.get("user_config"))
+    except ValidationError:
+        return None
 
 
 def _running_replicas(details: Mapping[str, Any], name: str) -> set[str]:

@@ -12,20 +12,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from attrition.errors import AttritionError, ConfigError
-from attrition.serving.protocols import native, problems
+from attrition.serving import tracing
+from attrition.serving.compression import GZIP_NAMES, gunzip
+from attrition.serving.exchange import Exchange, answer_native
+from attrition.serving.metrics import Meter
+from attrition.serving.protocols import dispatch, outcomes, problems
+from attrition.serving.shadow import ShadowQueue
 from attrition.serving.snapshot import Snapshot, load_snapshot
 from attrition.serving.traffic import Traffic
 from attrition.settings import config_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
+    from attrition.serving.exchange import Protocol
+    from attrition.serving.prediction_log import PredictionLog as Log
     from attrition.serving.snapshot import Bundle
 
     Message = MutableMapping[str, Any]
@@ -37,6 +46,12 @@ logger = logging.getLogger(__name__)
 
 PREDICT = "/v1/predict"
 
+_DIGITS = 18
+"""Digits of a content length that could be meant; int() itself refuses thousands."""
+
+PROTOCOLS: Mapping[str, Protocol] = {PREDICT: answer_native}
+"""Scoring paths, each with the function that answers it; every other path is a page."""
+
 
 class Limits(BaseModel):
     """How much one request may hold."""
@@ -46,7 +61,9 @@ class Limits(BaseModel):
     max_records: Annotated[int, Field(ge=1, le=100_000)] = 1_000
     """Records in one request; 1,000 are scored in a few milliseconds and do not delay others noticeably."""
     max_body_bytes: Annotated[int, Field(ge=1_024)] = 1_048_576
-    """Size of a request body in bytes; four times what 1,000 ordinary records take."""
+    """Size of a request body in bytes, as sent and as unpacked; four times what 1,000 ordinary records take."""
+    max_shadow_records: Annotated[int, Field(ge=1)] = 10_000
+    """Copies of records that may wait for shadow variants, per replica; beyond it they are dropped and counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +93,36 @@ class Gateway:
         Loads and verifies an exported version; a parameter so that a test can serve without an exported bundle.
     replica
         Name of the replica, shown by ``/readiness`` so that a change can be confirmed on each.
+    meter
+        What is counted.
+    log
+        Gets each answered request, before its answer is sent, and what shadows scored; takes outcomes. None: neither
+        predictions nor outcomes are recorded.
+
+    Attributes
+    ----------
+    snapshot : Snapshot or None
+        What answers now.
+    rejection : Rejection or None
+        The last change, if it was not applied.
     """
 
-    def __init__(self, limits: Limits, load: Callable[[str, str], Bundle], *, replica: str = "") -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        load: Callable[[str, str], Bundle],
+        *,
+        replica: str = "",
+        meter: Meter | None = None,
+        log: Log | None = None,
+    ) -> None:
         self.limits = limits
         self.replica = replica
         self.snapshot: Snapshot | None = None
         self.rejection: Rejection | None = None
+        self.meter = meter or Meter()
+        self.log = log
+        self.shadow = ShadowQueue(limits.max_shadow_records, self.meter, log=None if log is None else log.append)
         self._load = load
         self._changing = asyncio.Lock()
         self._pages: ASGIApp | None = None
@@ -116,62 +156,143 @@ class Gateway:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) == PREDICT:
-            await self._predict(scope, receive, send)
-        else:
-            if self._pages is None:
-                from attrition.serving.pages import Pages
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            send = tracing.traced(scope, send)
+            protocol = PROTOCOLS.get(path)
+            if protocol is not None:
+                await self._score(protocol, path, scope, receive, send)
+                return
+            if path == outcomes.PATH and self.log is not None:
+                await self._receive_outcomes(self.log, scope, receive, send)
+                return
+            if dispatch.owns(path):
+                await self._translate(path, scope, receive, send)
+                return
+        if self._pages is None:
+            from attrition.serving.pages import Pages
 
-                self._pages = Pages(self).app
-            await self._pages(scope, receive, send)
+            self._pages = Pages(self).app
+        await self._pages(scope, receive, send)
 
-    async def _predict(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def _score(
+        self, protocol: Protocol, path: str, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
+        started = time.perf_counter()
+        exchange: Exchange | None = None
         try:
             body = await self._body(scope, receive)
+            if body is None:
+                return
             if isinstance(body, problems.Problem):
-                answer: tuple[bytes, str] | problems.Problem = body
+                answer: bytes | problems.Problem = body
             elif self.snapshot is None:
                 answer = problems.not_ready("ask again when /readiness answers 200")
             else:
-                answer = native.predict(self.snapshot, body)
+                exchange = Exchange(self.snapshot, path, scope["headers"], body)
+                answer = protocol(exchange)
         except Exception:
             logger.exception("A scoring request failed")
             answer = problems.internal()
         if isinstance(answer, problems.Problem):
+            self.meter.failed(answer.kind)
+            await respond(send, answer.status, answer.body, problems.CONTENT_TYPE, *answer.headers)
+            return
+        assert exchange is not None
+        self._account(exchange, time.perf_counter() - started)
+        await respond(send, 200, answer, b"application/json", *exchange.served)
+        self._offer(exchange)
+
+    async def _translate(self, path: str, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer in another protocol, whose records go through the native path."""
+        started = time.perf_counter()
+        exchanges: list[Exchange] = []
+
+        def predict(snapshot: Snapshot, body: bytes) -> tuple[bytes, str] | problems.Problem:
+            exchange = Exchange(snapshot, path, scope["headers"], body)
+            exchanges.append(exchange)
+            return exchange.predict(snapshot, body)
+
+        read = partial(self._body, scope, receive, json_only=False)
+        reply = await dispatch.answer(scope, path, read, self.snapshot, predict)
+        if reply is None:
+            return
+        scored = [exchange for exchange in exchanges if exchange.scores and reply.status == 200]
+        for exchange in scored:
+            self._account(exchange, time.perf_counter() - started)
+        if reply.status >= 400:
+            self.meter.failed("protocol")
+        known = {name for name, _ in reply.headers}
+        served = [header for exchange in scored for header in exchange.served if header[0] not in known]
+        await respond(send, reply.status, reply.body, reply.content_type, *reply.headers, *served)
+        for exchange in scored:
+            self._offer(exchange)
+
+    async def _receive_outcomes(self, log: Log, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Record who left."""
+        try:
+            body = await self._body(scope, receive)
+            if body is None:
+                return
+            if isinstance(body, problems.Problem):
+                answer: bytes | problems.Problem = body
+            else:
+                answer = outcomes.receive(log, body, now_us=time.time_ns() // 1000)
+        except Exception:
+            logger.exception("Outcomes could not be received")
+            answer = problems.internal()
+        if isinstance(answer, problems.Problem):
             await respond(send, answer.status, answer.body, problems.CONTENT_TYPE, *answer.headers)
         else:
-            content, versions = answer
-            await respond(send, 200, content, b"application/json", (b"x-model-version", versions.encode()))
+            await respond(send, 202, answer, b"application/json")
 
-    async def _body(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes | problems.Problem:
-        """The request body, or why it is not read."""
+    def _offer(self, exchange: Exchange) -> None:
+        if exchange.snapshot.shadows and not exchange.is_smoke_test:
+            self.shadow.offer(exchange)
+
+    def _account(self, exchange: Exchange, seconds: float) -> None:
+        """Everything that is kept of an answer; the one place that sees every answer of every protocol."""
+        self.meter.scored(exchange.scores, seconds)
+        if self.log is not None and not exchange.is_smoke_test:
+            try:
+                self.log.append(exchange.scores, int(seconds * 1e6))
+            except Exception:  # what the log cannot do must not cost an answer
+                self.meter.failed("log")
+                logger.exception("A prediction could not be logged")
+
+    async def _body(
+        self, scope: MutableMapping[str, Any], receive: Receive, *, json_only: bool = True
+    ) -> bytes | problems.Problem | None:
+        """The request body, unpacked, or why it is not read; None when the client left before it was complete."""
         limit = self.limits.max_body_bytes
-        refused = refuse(scope, limit)
+        refused = refuse(scope, limit, json_only=json_only)
         if refused is not None:
             return refused
         message = await receive()
-        body: bytes = message.get("body", b"")
-        while message.get("more_body", False):
+        body: bytes | bytearray = message.get("body", b"")
+        if message.get("more_body", False):
+            body = bytearray(body)
+        while message.get("more_body", False) and len(body) <= limit:
             message = await receive()
             body += message.get("body", b"")
-            if len(body) > limit:
-                break
+        if message["type"] == "http.disconnect":
+            return None
         if len(body) > limit:
             return problems.too_large(f"more than {limit} bytes; send several requests")
-        return body
+        return gunzip(bytes(body), limit) if _is_packed(scope) else bytes(body)
 
 
-def refuse(scope: MutableMapping[str, Any], max_body_bytes: int) -> problems.Problem | None:
+def refuse(scope: MutableMapping[str, Any], max_body_bytes: int, *, json_only: bool = True) -> problems.Problem | None:
     """Why a scoring request is not even read, judged by its method and headers; None when it is."""
     if scope["method"] != "POST":
         return problems.method_not_allowed("POST")
     for name, value in scope["headers"]:
-        if name == b"content-type" and not _is_json(value):
+        if json_only and name == b"content-type" and not _is_json(value):
             return problems.unsupported("send application/json")
-        if name == b"content-encoding" and value.lower() != b"identity":
-            return problems.unsupported("send the body without a content encoding")
-        if name == b"content-length" and value.isdigit() and int(value) > max_body_bytes:
-            return problems.too_large(f"{int(value)} bytes; at most {max_body_bytes} fit in one request, send several")
+        if name == b"content-encoding" and value.lower() not in {b"identity", *GZIP_NAMES}:
+            return problems.unsupported("send the body as it is or compressed by gzip")
+        if name == b"content-length" and value.isdigit() and (len(value) > _DIGITS or int(value) > max_body_bytes):
+            return problems.too_large(f"at most {max_body_bytes} bytes fit in one request; send several")
     return None
 
 
@@ -194,6 +315,10 @@ async def respond(send: Send, status: int, body: bytes, content_type: bytes, *he
     start = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *headers]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": body})
+
+
+def _is_packed(scope: MutableMapping[str, Any]) -> bool:
+    return any(name == b"content-encoding" and value.lower() in GZIP_NAMES for name, value in scope["headers"])
 
 
 def _is_json(content_type: bytes) -> bool:

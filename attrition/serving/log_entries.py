@@ -8,15 +8,13 @@ stay readable. Numbers are float64, little endian; NaN is a missing value.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from attrition.errors import Fault, IntegrityError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class Scored(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -34,7 +32,7 @@ class Scored(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """UUIDs version 7."""
     employee_ids: list[str | None]
     """Pseudonyms."""
-    reasons: list[str]
+    reasons: Sequence[str]
     """Why this variant answered."""
     probabilities: bytes
     """float64, shape (n,)."""

@@ -62,6 +62,8 @@ def document(base: dict[str, Any], schema: FeatureSchema, limits: Limits) -> dic
             "description": "Every record is scored, in the order of the request.",
             "headers": {
                 "x-model-version": {"description": "Versions that answered.", "schema": {"type": "string"}},
+                "x-variant": {"description": "Names of their variants.", "schema": {"type": "string"}},
+                "x-assignment-reason": {"description": "Why these answered.", "schema": {"type": "string"}},
                 "x-request-id": {"description": "As sent, or made.", "schema": {"type": "string"}},
             },
             "content": {_JSON: {"schema": {"oneOf": answers}}},
@@ -71,7 +73,7 @@ def document(base: dict[str, Any], schema: FeatureSchema, limits: Limits) -> dic
     for status, description in {
         "400": "The body is not JSON.",
         "413": too_large,
-        "415": "The content type is not application/json.",
+        "415": "The content type is not application/json, or the content encoding is not gzip.",
         "422": "Fields do not fit the schema; every one is named, nothing is scored.",
         "503": "Too busy, or no version is loaded yet; try again after the seconds in Retry-After.",
     }.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrition import __version__
 from attrition.serving import openapi
-from attrition.serving.protocols import problems
+from attrition.serving.protocols import outcomes, problems
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -46,6 +46,8 @@ class Pages:
                 "status": "ready",
                 "replica": gateway.replica,
                 "generation": gateway.snapshot.traffic.generation,
+                # a log in trouble must not take the replica out of rotation: it goes on scoring
+                "prediction_log": gateway.log and gateway.log.health().to_dict(),
                 "rejected": rejection and {"generation": rejection.generation, "reason": rejection.reason},
             }
         )
@@ -81,7 +83,10 @@ class Pages:
         described = self._app.openapi()
         if self._gateway.snapshot is None:
             return _json(described)
-        return _json(openapi.document(described, self._gateway.snapshot.schema, self._gateway.limits))
+        described = openapi.document(described, self._gateway.snapshot.schema, self._gateway.limits)
+        if self._gateway.log is not None:
+            described["paths"][outcomes.PATH] = outcomes.path_item()
+        return _json(described)
 
     async def docs(self) -> Response:
         """The documentation page, which renders the OpenAPI document without any file from elsewhere."""

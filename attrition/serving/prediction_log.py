@@ -21,7 +21,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,9 +34,7 @@ from attrition.serving.spool import Spool
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from attrition.serving.scoring import Scores
     from attrition.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -46,17 +44,11 @@ _LATE_COMMITS = 12
 """Commits that may fail to come, one after the other, before the log counts as unhealthy: a minute by default."""
 
 
-class LogConfig(BaseModel):
-    """Where and how a replica logs its predictions."""
+class LogTuning(BaseModel):
+    """How a replica logs its predictions; part of the serve configuration."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spool: Path
-    """Folder of the spools, on a disk of the replica's node; shared by all replicas there and kept when they end."""
-    tables: Annotated[str, Field(min_length=1)]
-    """Folder or URI of the Delta tables."""
-    key_file: Path
-    """The pseudonym key, as the node sees it; it must exist."""
     employee_ids: IdForm = "auto"
     """``raw`` when the HR system's own numbers have 32 hexadecimal digits and so look like pseudonyms."""
     seal_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
@@ -67,6 +59,17 @@ class LogConfig(BaseModel):
     """A segment of this size is sealed before its time, so that a commit can be cut into pieces."""
     max_spool_bytes: Annotated[int, Field(ge=4096)] = 512 * 2**20
     """Per replica, beyond which records are dropped: 1.5 million single records, minutes to hours of a lost table."""
+
+
+class LogConfig(LogTuning):
+    """Where and how a replica logs its predictions."""
+
+    spool: Path
+    """Folder of the spools, on a disk of the replica's node; shared by all replicas there and kept when they end."""
+    tables: Annotated[str, Field(min_length=1)]
+    """Folder or URI of the Delta tables."""
+    key_file: Path
+    """The pseudonym key, as the node sees it; it must exist."""
 
     @classmethod
     def of(cls, settings: Settings, **fields: Any) -> Self:
@@ -83,29 +86,6 @@ class LogConfig(BaseModel):
         PseudonymKey.load_or_create(settings.key_file)
         addresses = {"spool": settings.home / "spool", "tables": settings.tables, "key_file": settings.key_file}
         return cls.model_validate({**addresses, **fields})
-
-
-class Scores(NamedTuple):
-    """Predictions of one version in one request, as the scoring path has them; row i of each belongs to record i."""
-
-    version: str
-    """Semantic version."""
-    variant: str
-    """Name under which it is deployed."""
-    threshold: float
-    """Its decision threshold."""
-    features: tuple[str, ...]
-    """Names in the order of the matrix."""
-    prediction_ids: list[str]
-    """As answered."""
-    employee_ids: Sequence[str | float | None]
-    """As sent: they are replaced by pseudonyms."""
-    reasons: list[str]
-    """As answered."""
-    probabilities: Sequence[float] | NDArray[np.float64]
-    """Shape (n,)."""
-    matrix: Sequence[float] | NDArray[np.float64]
-    """Shape (n, n_features), NaN where missing; for one record also the plain sequence of its values."""
 
 
 @dataclass(frozen=True, slots=True)

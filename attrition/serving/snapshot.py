@@ -9,7 +9,7 @@ from attrition.errors import Fault, IntegrityError
 from attrition.serving.records import RecordCodec, request_schema, selector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from attrition.data.schema import FeatureSchema
     from attrition.scoring.scorer import Scorer
@@ -48,11 +48,23 @@ class Lane:
         The verified version.
     select : callable
         Takes the version's features, in its order, from a decoded record.
+    labels : tuple of (str, str)
+        Version and name, the labels of its metrics.
+    headers : tuple of (bytes, bytes)
+        Response headers that name it.
     """
 
     variant: Variant
     bundle: Bundle
     select: Callable[[Any], tuple[float | None, ...]]
+    labels: tuple[str, str]
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    @classmethod
+    def of(cls, variant: Variant, bundle: Bundle) -> Lane:
+        """The lane of a variant and the version that it names."""
+        headers = ((b"x-model-version", variant.version.encode()), (b"x-variant", variant.name.encode()))
+        return cls(variant, bundle, selector(bundle.schema.names), (variant.version, variant.name), headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,8 @@ class Snapshot:
         Assignment of records to variants.
     sole : Lane or None
         The lane that takes all traffic, if one does: no hash is needed then.
+    shadows : tuple of Lane
+        Lanes that score a copy of every record.
     codec : RecordCodec
         Decoder for records that any variant may answer.
     """
@@ -77,6 +91,7 @@ class Snapshot:
     lanes: Mapping[str, Lane]
     split: Split
     sole: Lane | None
+    shadows: tuple[Lane, ...]
     codec: RecordCodec
 
     @property
@@ -113,23 +128,30 @@ def load_snapshot(
                 )
             )
         bundles[variant.manifest_sha256] = bundle
-    lanes = {
-        variant.name: Lane(variant, bundle := bundles[variant.manifest_sha256], selector(bundle.schema.names))
-        for variant in traffic.variants
-    }
+    lanes = {variant.name: Lane.of(variant, bundles[variant.manifest_sha256]) for variant in traffic.variants}
     split = traffic.split
     return Snapshot(
         traffic=traffic,
         lanes=lanes,
         split=split,
         sole=lanes[split.sole.name] if split.sole else None,
-        codec=_codec([lane.bundle.schema for lane in lanes.values()], max_records, previous),
+        shadows=tuple(lanes[name] for name in traffic.shadows),
+        codec=_codec(lanes.values(), max_records, previous),
     )
 
 
-def _codec(schemas: Sequence[FeatureSchema], max_records: int, previous: Snapshot | None) -> RecordCodec:
+def _codec(lanes: Iterable[Lane], max_records: int, previous: Snapshot | None) -> RecordCodec:
     """Decoder of the merged schema; a change of weights alone reuses the generated structs."""
-    schema = request_schema(schemas)
+    schema = request_schema([_accepted(lane) for lane in lanes])
     if previous and previous.codec.schema == schema and previous.codec.max_records == max_records:
         return previous.codec
     return RecordCodec(schema, max_records=max_records)
+
+
+def _accepted(lane: Lane) -> FeatureSchema:
+    """What a lane adds to the request: one without traffic must not make a feature required for everybody."""
+    schema = lane.bundle.schema
+    if lane.variant.weight:
+        return schema
+    optional = tuple(feature.model_copy(update={"required": False}) for feature in schema.features)
+    return schema.model_copy(update={"features": optional})

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,12 @@ from attrition.data.predictions import PredictionTable
 from attrition.data.schema import FeatureSchema
 from attrition.serving.identifiers import new_prediction_id
 from attrition.serving.log_commit import Committer, commit_orphans
-from attrition.serving.prediction_log import LogConfig, PredictionLog, Scores
+from attrition.serving.prediction_log import LogConfig, PredictionLog
 from attrition.settings import Settings
+
+Scores = namedtuple(
+    "Scores", "version variant threshold features prediction_ids employee_ids reasons probabilities matrix"
+)
 
 NAMES = FeatureSchema.default().names
 ROW = tuple(float(number) for number in range(len(NAMES)))

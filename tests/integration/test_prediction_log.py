@@ -21,7 +21,10 @@ from attrition.settings import Settings
 REPLICA = """
 import sys
 from attrition.serving.identifiers import new_prediction_id
-from attrition.serving.prediction_log import LogConfig, PredictionLog, Scores
+from collections import namedtuple
+from attrition.serving.prediction_log import LogConfig, PredictionLog
+fields = "version variant threshold features prediction_ids employee_ids reasons probabilities matrix"
+Scores = namedtuple("Scores", fields)
 log = PredictionLog(LogConfig.model_validate_json(sys.argv[1])).start()
 while True:
     ids = [new_prediction_id() for _ in range(3)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
 import time
 
@@ -16,40 +15,13 @@ import uvicorn
 
 from attrition import __version__
 from attrition.registry.bundle import load_bundle
-from attrition.serving.gateway import Gateway, Limits, respond
-from attrition.serving.protocols import exchange
-from attrition.serving.protocols.problems import Problem, too_large
+from attrition.serving.gateway import Gateway, Limits
 from attrition.serving.traffic import Traffic, Variant
 from attrition.settings import MODEL_NAME
 
 AGES = np.array([40.5, 20.25, 90.0])
 DEPARTMENTS = np.array([7, 9, 1])
 FRAME = pd.DataFrame({"age": AGES, "department_code": DEPARTMENTS, "employee_id": ["E-1", "E-2", "E-3"]})
-
-
-class Mounted:
-    """A gateway with the protocols in front of it."""
-
-    def __init__(self, gateway):
-        self.gateway = gateway
-
-    async def __call__(self, scope, receive, send):
-        if scope["type"] != "http":
-            return
-        read = functools.partial(self._read, receive)
-        reply = await exchange.answer(scope, scope["path"], read, self.gateway.snapshot)
-        if reply is None:
-            await self.gateway(scope, receive, send)
-        else:
-            await respond(send, reply.status, reply.body, reply.content_type, *reply.headers)
-
-    async def _read(self, receive) -> bytes | Problem:
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body, more = body + message.get("body", b""), message.get("more_body", False)
-        limit = self.gateway.limits.max_body_bytes
-        return body if len(body) <= limit else too_large(f"more than {limit} bytes; send several requests")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +38,7 @@ def address(bundles):
         for name, b, weight in zip(("blue", "green"), bundles, (1.0, 0.0), strict=True)
     )
     asyncio.run(gateway.reconfigure(Traffic(variants=variants).model_dump(mode="json")))
-    config = uvicorn.Config(Mounted(gateway), host="127.0.0.1", port=0, log_level="error", lifespan="off")
+    config = uvicorn.Config(gateway, host="127.0.0.1", port=0, log_level="error", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -10,11 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attrition.data.schema import Feature, FeatureSchema
-from attrition.serving.protocols import invocations, native, open_inference
+from attrition.serving.exchange import Exchange
+from attrition.serving.protocols import invocations, open_inference
 from attrition.serving.protocols.messages import Call
 from attrition.serving.snapshot import load_snapshot
 from attrition.serving.traffic import Traffic
 from attrition.settings import MODEL_NAME
+
+
+def predict(snapshot, body):
+    """The native path, without a request around it."""
+    return Exchange(snapshot, "/", (), b"").predict(snapshot, body)
+
 
 SCHEMA = FeatureSchema(
     features=(
@@ -115,7 +122,7 @@ def check(reply):
 def test_any_inference_request_is_answered(text, binary, announced):
     """No JSON, no bytes behind it and no length of it raises."""
     headers = {b"inference-header-content-length": str(len(text)).encode()} if announced else {}
-    check(open_inference.answer(Call("POST", INFER, headers, text + binary * announced), SNAPSHOT, native.predict))
+    check(open_inference.answer(Call("POST", INFER, headers, text + binary * announced), SNAPSHOT, predict))
 
 
 @settings(max_examples=120, deadline=None)
@@ -128,7 +135,7 @@ def test_any_invocation_is_answered(sent):
     """No table in any format raises."""
     body, content_type = sent
     headers = {b"content-type": content_type}
-    check(invocations.answer(Call("POST", "/invocations", headers, body), SNAPSHOT, native.predict))
+    check(invocations.answer(Call("POST", "/invocations", headers, body), SNAPSHOT, predict))
 
 
 @settings(max_examples=50, deadline=None)
@@ -139,7 +146,7 @@ def test_any_invocation_is_answered(sent):
 )
 def test_any_path_is_answered(path):
     """Every path below /v2 has an answer in the protocol's own shape."""
-    reply = open_inference.answer(Call("GET", f"/v2/{path}", {}), SNAPSHOT, native.predict)
+    reply = open_inference.answer(Call("GET", f"/v2/{path}", {}), SNAPSHOT, predict)
     assert reply.status in {200, 404, 405}
     assert json.loads(reply.body)
 
@@ -162,7 +169,7 @@ valid = st.fixed_dictionaries(
 def test_tensors_answer_like_native_records(rows, form):
     """Bit for bit, in every form of a request."""
     body = rows[0] if len(rows) == 1 else {"records": rows}
-    told = json.loads(native.predict(SNAPSHOT, json.dumps(body).encode())[0])
+    told = json.loads(predict(SNAPSHOT, json.dumps(body).encode())[0])
     columns = {name: [row[name] for row in rows] for name in NAMES}
     flat = [row[name] for row in rows for name in NAMES]
     if "matrix" in form:
@@ -180,7 +187,7 @@ def test_tensors_answer_like_native_records(rows, form):
             inputs.append({**head, "data": values})
     text = json.dumps({"inputs": inputs}).encode()
     headers = {b"inference-header-content-length": str(len(text)).encode()}
-    reply = open_inference.answer(Call("POST", INFER, headers, text + binary), SNAPSHOT, native.predict)
+    reply = open_inference.answer(Call("POST", INFER, headers, text + binary), SNAPSHOT, predict)
     outputs = {output["name"]: output["data"] for output in json.loads(reply.body)["outputs"]}
     expected = told.get("predictions", [told])
     assert outputs["probability"] == [prediction["probability"] for prediction in expected]
@@ -197,7 +204,7 @@ def cell(value):
 def test_tables_answer_like_native_records(form, rows):
     """Bit for bit, in every format."""
     body = rows[0] if len(rows) == 1 else {"records": rows}
-    told = json.loads(native.predict(SNAPSHOT, json.dumps(body).encode())[0])
+    told = json.loads(predict(SNAPSHOT, json.dumps(body).encode())[0])
     values = [[row[name] for name in NAMES] for row in rows]
     sent = {
         "dataframe_split": lambda: {"columns": list(NAMES), "data": values},
@@ -211,6 +218,6 @@ def test_tables_answer_like_native_records(form, rows):
         content = "\n".join([",".join(NAMES), *(",".join(map(cell, row)) for row in values)]).encode()
     else:
         content = json.dumps({form: sent[form]()}).encode()
-    reply = invocations.answer(Call("POST", "/invocations", {b"content-type": kind}, content), SNAPSHOT, native.predict)
+    reply = invocations.answer(Call("POST", "/invocations", {b"content-type": kind}, content), SNAPSHOT, predict)
     expected = told.get("predictions", [told])
     assert [p["probability"] for p in json.loads(reply.body)["predictions"]] == [p["probability"] for p in expected]

@@ -7,7 +7,9 @@ from math import sqrt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attrition.serving.traffic import N_BUCKETS, Traffic, Variant
+from attrition.registry.bundle import BundleRef
+from attrition.serving.changes import pin, reallocate, restore, shadow, shift
+from attrition.serving.traffic import N_BUCKETS, Reason, Traffic, Variant
 
 PEOPLE = [f"E-{i}" for i in range(2_000)]
 
@@ -83,3 +85,70 @@ def test_every_bucket_has_a_variant_with_weight(weights):
     idle = {f"v{i}" for i, weight in enumerate(weights) if weight == 0}
     for draw in range(0, N_BUCKETS, 7):
         assert split.assign(None, draw=draw)[0].name not in idle
+
+
+weightings = st.lists(st.integers(0, 20), min_size=5, max_size=5).filter(any)
+
+
+def ref(minor: int) -> BundleRef:
+    return BundleRef(f"b{minor}", f"1.{minor}.0", f"{minor:064x}")
+
+
+def split_by(current, weighting):
+    total = sum(weighting)
+    weights = [weight / total for weight in weighting]
+    return shift(current, [(ref(minor), weight) for minor, weight in enumerate(weights) if weight])
+
+
+def owners(traffic):
+    """Version of every bucket."""
+    versions = {variant.name: variant.version for variant in traffic.variants}
+    return [versions[name] for low, high, name in traffic.ranges for _ in range(low, high)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(path=st.lists(weightings, min_size=2, max_size=5))
+def test_a_change_moves_as_few_people_as_it_must(path):
+    """Over any sequence of changes: only buckets that a variant lost or gained change hands, up to rounding."""
+    traffic = split_by(None, path[0])
+    for weighting in path[1:]:
+        before, traffic = owners(traffic), split_by(traffic, weighting)
+        after = owners(traffic)
+        gained = sum(max(0, after.count(version) - before.count(version)) for version in set(after))
+        assert sum(old != new for old, new in zip(before, after, strict=True)) == gained
+        for variant in traffic.variants:
+            assert abs(after.count(variant.version) - variant.weight * N_BUCKETS) <= 1 + 1e-6
+
+
+@settings(max_examples=40, deadline=None)
+@given(first=weightings, second=weightings)
+def test_a_rollback_is_exact(first, second):
+    """Everybody meets the version that they met before."""
+    before = split_by(None, first)
+    after = split_by(before, second)
+    assert owners(restore(after, before)) == owners(before)
+
+
+@settings(max_examples=40, deadline=None)
+@given(low=shares, high=shares)
+def test_raising_a_share_by_a_change_moves_nobody_back(low, high):
+    """As without a layout; raised and lowered again it is what it was."""
+    low, high = sorted((low, high))
+    one, two = ("blue", N_BUCKETS - low), ("green", low)
+    start = reallocate((), {name: width / N_BUCKETS for name, width in (one, two) if width or name == "blue"})
+    raised = reallocate(start, {"blue": 1 - high / N_BUCKETS, "green": high / N_BUCKETS})
+    assert raised == tuple(r for r in ((0, high, "green"), (high, N_BUCKETS, "blue")) if r[0] < r[1])
+    assert reallocate(raised, {"blue": 1 - low / N_BUCKETS, "green": low / N_BUCKETS}) == start
+
+
+@settings(max_examples=40, deadline=None)
+@given(weighting=weightings, person=st.text(max_size=10), draw=st.integers(0, N_BUCKETS - 1))
+def test_pins_beat_weights_and_shadows_never_answer(weighting, person, draw):
+    """Whatever the weights say and whoever asks, also when the pinned version has no weight."""
+    traffic = pin(shadow(split_by(None, weighting), [ref(7)]), "x-user-group", "pilot", ref(6))
+    split = traffic.split
+    variant, reason = split.pinned([(b"accept", b"*/*"), (b"x-user-group", b" pilot ")])
+    assert (variant.version, reason) == ("1.6.0", Reason.PINNED)
+    assert split.pinned([(b"x-user-group", b"pilots"), (b"x-user-groups", b"pilot")]) is None
+    for employee_id in (person, None):
+        assert split.assign(employee_id, draw=draw)[0].version not in {"1.6.0", "1.7.0"}

@@ -98,7 +98,7 @@ def too_large(detail: str) -> Problem:
 
 def unsupported(detail: str) -> Problem:
     """A content type or encoding that is not read here."""
-    headers = ((b"accept", b"application/json"), (b"accept-encoding", b"identity"))
+    headers = ((b"accept", b"application/json"), (b"accept-encoding", b"gzip, identity"))
     return Problem(415, "unsupported-media-type", "The content type is not supported", detail, headers=headers)
 
 

@@ -41,6 +41,15 @@ COMMANDS = [
     ["predictions", "recover"],
     ["outcomes"],
     ["outcomes", "import"],
+    ["traffic"],
+    ["traffic", "show"],
+    ["traffic", "set"],
+    ["traffic", "pin"],
+    ["traffic", "unpin"],
+    ["traffic", "shadow"],
+    ["traffic", "switch"],
+    ["traffic", "rollback"],
+    ["traffic", "history"],
 ]
 
 
@@ -62,7 +71,7 @@ def test_every_command_has_help_with_an_example(command):
     """`--help` exits 0, and a command that does something shows how it is called."""
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
-    if command and command not in (["data"], ["models"], ["serve"], ["predictions"], ["outcomes"]):
+    if command and command not in (["data"], ["models"], ["serve"], ["predictions"], ["outcomes"], ["traffic"]):
         assert "Example: attrition" in " ".join(result.output.split())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import namedtuple
 
 import pandas as pd
 import pytest
@@ -10,9 +11,13 @@ from typer.testing import CliRunner
 
 from attrition.cli.main import app
 from attrition.serving.identifiers import new_prediction_id
-from attrition.serving.prediction_log import LogConfig, PredictionLog, Scores
+from attrition.serving.prediction_log import LogConfig, PredictionLog
 from attrition.settings import Settings
 from attrition.workspace import Workspace
+
+Scores = namedtuple(
+    "Scores", "version variant threshold features prediction_ids employee_ids reasons probabilities matrix"
+)
 
 
 @pytest.fixture

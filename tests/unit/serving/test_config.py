@@ -23,7 +23,7 @@ def test_shipped_files_are_valid_for_ray_serve(path):
     from ray.serve.schema import ServeDeploySchema
 
     ServeDeploySchema.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    request = ServeConfig.load(path).request(TRAFFIC, host="127.0.0.1", port=8000)
+    request = ServeConfig.load(path).request(TRAFFIC, None, host="127.0.0.1", port=8000)
     deployed = ServeDeploySchema.model_validate(request)
     assert deployed.applications[0].deployments[0].user_config == TRAFFIC.model_dump(mode="json")
     assert deployed.http_options.port == 8000
@@ -82,4 +82,18 @@ def test_the_builder_refuses_unknown_arguments(args):
     """Also when the application is deployed by other means than attrition."""
     with pytest.raises(ConfigError):
         parse_args(args)
-    assert parse_args({}).max_records == 1_000
+    limits, log = parse_args({})
+    assert (limits.max_records, log) == (1_000, None)
+
+
+@pytest.mark.parametrize("name", ["staging", "production"])
+def test_clusters_scale_between_three_and_ten(name):
+    """Up within a minute, down after five, and 503 with Retry-After when full."""
+    (gateway,) = ServeConfig.load(name).application.deployments
+    scaling = gateway.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas, scaling.downscale_delay_s) == (3, 10, 300)
+    assert scaling.upscale_delay_s + scaling.look_back_period_s < 60
+    assert scaling.target_ongoing_requests < gateway.max_ongoing_requests
+    assert (gateway.backpressure_config.status_code, gateway.max_queued_requests) == (503, 256)
+    assert gateway.backpressure_config.retry_after_s >= 1
+    assert gateway.rolling_update_percentage == 1.0

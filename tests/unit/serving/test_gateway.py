@@ -195,7 +195,8 @@ def test_too_large_a_body(endpoint):
     [
         {"content-type": "text/plain"},
         {"content-type": "application/x-www-form-urlencoded"},
-        {"content-type": "application/json", "content-encoding": "gzip"},
+        {"content-type": "application/json", "content-encoding": "br"},
+        {"content-type": "application/json", "content-encoding": "gzip, gzip"},
     ],
 )
 def test_unsupported_media_types(endpoint, headers):

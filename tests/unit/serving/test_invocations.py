@@ -9,9 +9,16 @@ import pandas as pd
 import pytest
 
 from attrition import __version__
-from attrition.serving.protocols import invocations, native
+from attrition.serving.exchange import Exchange
+from attrition.serving.protocols import invocations
 from attrition.serving.protocols.invocations import answer
 from attrition.serving.protocols.messages import Call
+
+
+def predict(snapshot, body):
+    """The native path, without a request around it."""
+    return Exchange(snapshot, "/", (), b"").predict(snapshot, body)
+
 
 NAMES = ["age", "projects", "promoted", "department"]
 ROWS = [[40.5, 2, 1, 7], [20.25, None, 0, 9], [90.0, 50, None, None]]
@@ -32,7 +39,7 @@ def ask(snapshot):
     def send(body, content_type=b"application/json"):
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {b"content-type": content_type} if content_type else {}
-        reply = answer(Call("POST", "/invocations", headers, body), snapshot, native.predict)
+        reply = answer(Call("POST", "/invocations", headers, body), snapshot, predict)
         return reply.status, json.loads(reply.body)
 
     return send
@@ -67,7 +74,7 @@ def probabilities(document):
 )
 def test_every_format_equals_the_native_answer(snapshot, ask, body):
     """The same records, bit for bit."""
-    told = json.loads(native.predict(snapshot, json.dumps({"records": RECORDS}).encode())[0])
+    told = json.loads(predict(snapshot, json.dumps({"records": RECORDS}).encode())[0])
     status, document = ask(body)
     assert status == 200
     assert list(document) == ["predictions"]
@@ -80,7 +87,7 @@ def test_every_format_equals_the_native_answer(snapshot, ask, body):
 )
 def test_csv_equals_the_native_answer(snapshot, ask, content_type, change):
     """As pandas writes it: empty cells are missing, a byte order mark and other line ends do not matter."""
-    told = json.loads(native.predict(snapshot, json.dumps({"records": RECORDS}).encode())[0])
+    told = json.loads(predict(snapshot, json.dumps({"records": RECORDS}).encode())[0])
     status, document = ask(change(FRAME.to_csv(index=False)).encode(), content_type)
     assert status == 200
     assert probabilities(document) == probabilities(told)
@@ -96,7 +103,7 @@ def test_a_column_of_booleans(ask):
 def test_one_record(ask, snapshot):
     """A list of one, equal to a single native record."""
     document = ask({"dataframe_records": RECORDS[:1]})[1]
-    told = json.loads(native.predict(snapshot, json.dumps(RECORDS[0]).encode())[0])
+    told = json.loads(predict(snapshot, json.dumps(RECORDS[0]).encode())[0])
     assert probabilities(document) == [told["probability"]]
     assert set(document["predictions"][0]) == set(told)
 
@@ -112,10 +119,10 @@ def test_a_person_in_csv_is_the_person_of_the_native_protocol(endpoint, store, s
     endpoint.configure(blue, green, generation=1)
     served = endpoint.gateway.snapshot
     body = json.dumps({"records": [{"age": 40, "employee_id": person} for person in same]}).encode()
-    told = json.loads(native.predict(served, body)[0])["predictions"]
+    told = json.loads(predict(served, body)[0])["predictions"]
     lines = "".join(f"40,{line}\n" for line in column.split("\n") if line)
     call = Call("POST", "/invocations", {b"content-type": b"text/csv"}, f"age,employee_id\n{lines}".encode())
-    reply = answer(call, served, native.predict)
+    reply = answer(call, served, predict)
     found = json.loads(reply.body)["predictions"]
     assert [p["variant"] for p in found] == [p["variant"] for p in told]
     assert {p["reason"] for p in found} == {"sticky"}
@@ -125,9 +132,9 @@ def test_health_and_version(snapshot):
     """/ping and /health are readiness; /version is the version of this package."""
     for path in ("/ping", "/health"):
         for method in ("GET", "POST"):
-            assert answer(Call(method, path, {}), snapshot, native.predict).status == 200
-            assert answer(Call(method, path, {}), None, native.predict).status == 503
-    reply = answer(Call("GET", "/version", {}), None, native.predict)
+            assert answer(Call(method, path, {}), snapshot, predict).status == 200
+            assert answer(Call(method, path, {}), None, predict).status == 503
+    reply = answer(Call("GET", "/version", {}), None, predict)
     assert (reply.status, reply.body.decode()) == (200, __version__)
 
 
@@ -137,7 +144,7 @@ def test_health_and_version(snapshot):
 )
 def test_methods(snapshot, method, path, allow):
     """405 with Allow."""
-    reply = answer(Call(method, path, {}), snapshot, native.predict)
+    reply = answer(Call(method, path, {}), snapshot, predict)
     assert (reply.status, dict(reply.headers)[b"allow"]) == (405, allow)
 
 
@@ -153,7 +160,7 @@ def test_only_its_own_paths():
 
 def test_not_ready():
     """503 while nothing is served."""
-    assert answer(Call("POST", "/invocations", {}, b"{}"), None, native.predict).status == 503
+    assert answer(Call("POST", "/invocations", {}, b"{}"), None, predict).status == 503
 
 
 SPLIT = {"columns": ["age", "projects"], "data": [[40, 1], [50, 2]]}

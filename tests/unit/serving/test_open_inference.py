@@ -9,10 +9,17 @@ import numpy as np
 import pytest
 
 from attrition import __version__
-from attrition.serving.protocols import native, open_inference
+from attrition.serving.exchange import Exchange
+from attrition.serving.protocols import open_inference
 from attrition.serving.protocols.messages import Call
 from attrition.serving.protocols.open_inference import answer
 from attrition.settings import MODEL_NAME
+
+
+def predict(snapshot, body):
+    """The native path, without a request around it."""
+    return Exchange(snapshot, "/", (), b"").predict(snapshot, body)
+
 
 MODEL = f"/v2/models/{MODEL_NAME}"
 NAMES = ("age", "projects", "promoted", "department")
@@ -33,14 +40,14 @@ def ask(snapshot):
         sent = {name.replace("_", "-").encode(): value for name, value in headers.items()}
         if binary is not None:
             sent.setdefault(b"inference-header-content-length", str(len(text)).encode())
-        reply = answer(Call("POST", path, sent, text + (binary or b"")), snapshot, native.predict)
+        reply = answer(Call("POST", path, sent, text + (binary or b"")), snapshot, predict)
         return reply.status, json.loads(reply.body) if reply.content_type == b"application/json" else reply
 
     return send
 
 
 def get(snapshot, path, method="GET"):
-    reply = answer(Call(method, path, {}), snapshot, native.predict)
+    reply = answer(Call(method, path, {}), snapshot, predict)
     return reply.status, json.loads(reply.body)
 
 
@@ -64,7 +71,7 @@ def outputs(document):
 def expected(snapshot, rows=ROWS):
     records = [dict(zip(NAMES, row, strict=True)) for row in rows]
     body = json.dumps(records[0] if len(records) == 1 else {"records": records}).encode()
-    answered = json.loads(native.predict(snapshot, body)[0])
+    answered = json.loads(predict(snapshot, body)[0])
     return [prediction["probability"] for prediction in answered.get("predictions", [answered])]
 
 
@@ -176,7 +183,7 @@ def test_only_the_requested_outputs(ask):
 def test_null_and_absence_are_missing(snapshot, ask):
     """A feature that is not required may be null in a record, or have no tensor at all."""
     one = ask({"inputs": [tensor("age", [40, 50]), tensor("projects", [None, 2])]})[1]
-    two = native.predict(snapshot, b'{"records": [{"age": 40}, {"age": 50, "projects": 2}]}')[0]
+    two = predict(snapshot, b'{"records": [{"age": 40}, {"age": 50, "projects": 2}]}')[0]
     assert outputs(one)["probability"] == [p["probability"] for p in json.loads(two)["predictions"]]
 
 
@@ -206,9 +213,7 @@ def test_a_person_keeps_the_variant(endpoint, store, schema, ask):
     endpoint.configure(blue, green, generation=1)
     people = [str(number) for number in range(5)]
     body = json.dumps({"records": [{"age": 40, "employee_id": person} for person in people]})
-    told = [
-        p["variant"] for p in json.loads(native.predict(endpoint.gateway.snapshot, body.encode())[0])["predictions"]
-    ]
+    told = [p["variant"] for p in json.loads(predict(endpoint.gateway.snapshot, body.encode())[0])["predictions"]]
     assert set(told) == {"blue", "green"}
     for person in (
         tensor("employee_id", people, datatype="BYTES"),
@@ -217,7 +222,7 @@ def test_a_person_keeps_the_variant(endpoint, store, schema, ask):
         reply = answer(
             Call("POST", f"{MODEL}/infer", {}, json.dumps({"inputs": [tensor("age", [40] * 5), person]}).encode()),
             endpoint.gateway.snapshot,
-            native.predict,
+            predict,
         )
         document = json.loads(reply.body)
         assert outputs(document)["variant"] == told
@@ -234,7 +239,7 @@ def test_a_version_in_the_path_answers(endpoint, store, schema):
     body = json.dumps({"inputs": [matrix()]}).encode()
     for version in ("2.0.0", "2.1.0"):
         call = Call("POST", f"{MODEL}/versions/{version}/infer", {}, body)
-        document = json.loads(answer(call, endpoint.gateway.snapshot, native.predict).body)
+        document = json.loads(answer(call, endpoint.gateway.snapshot, predict).body)
         assert (document["model_version"], set(outputs(document)["model_version"])) == (version, {version})
 
 

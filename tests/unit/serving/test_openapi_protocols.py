@@ -7,9 +7,16 @@ import json
 import pytest
 
 from attrition.serving import openapi
+from attrition.serving.exchange import Exchange
 from attrition.serving.gateway import Limits
-from attrition.serving.protocols import invocations, native, open_inference
+from attrition.serving.protocols import invocations, open_inference
 from attrition.serving.protocols.messages import Call
+
+
+def predict(snapshot, body):
+    """The native path, without a request around it."""
+    return Exchange(snapshot, "/", (), b"").predict(snapshot, body)
+
 
 PROTOCOLS = (open_inference, invocations)
 
@@ -32,7 +39,7 @@ def test_every_path_is_answered_as_described(document, endpoint):
     found = list(operations(document))
     assert len(found) == 13
     for protocol, method, path, operation in found:
-        reply = protocol.answer(Call(method, path, {}, b"{}"), endpoint.gateway.snapshot, native.predict)
+        reply = protocol.answer(Call(method, path, {}, b"{}"), endpoint.gateway.snapshot, predict)
         assert str(reply.status) in operation["responses"], path
         assert (reply.status == 200) == (method == "GET"), path
         assert reply.content_type.split(b";")[0].decode() in operation["responses"][str(reply.status)]["content"]
@@ -47,7 +54,7 @@ def test_the_examples_are_accepted(document, endpoint):
                 value = example["value"]
                 body = value.encode() if isinstance(value, str) else json.dumps(value).encode()
                 call = Call(method, path, {b"content-type": kind.encode()}, body)
-                reply = protocol.answer(call, endpoint.gateway.snapshot, native.predict)
+                reply = protocol.answer(call, endpoint.gateway.snapshot, predict)
                 assert reply.status == 200, (path, kind, reply.body)
                 sent += 1
     assert sent == 9

@@ -22,7 +22,7 @@ def test_versions(endpoint, schema):
 
 def test_unknown_paths_and_methods_are_problems(endpoint):
     """404 and 405 look like every other error."""
-    lost = endpoint.request("GET", "/v2/nothing")
+    lost = endpoint.request("GET", "/v3/nothing")
     assert (lost.status_code, lost.headers["content-type"]) == (404, "application/problem+json")
     wrong = endpoint.request("POST", "/liveness")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET")

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -19,9 +20,13 @@ from attrition.governance.privacy import PseudonymKey
 from attrition.serving.committer_process import CommitterProcess
 from attrition.serving.log_commit import exclusive
 from attrition.serving.log_entries import Outcome
-from attrition.serving.prediction_log import LogConfig, PredictionLog, Scores
+from attrition.serving.prediction_log import LogConfig, PredictionLog
 from attrition.serving.spool import spools
 from attrition.settings import Settings
+
+Scores = namedtuple(
+    "Scores", "version variant threshold features prediction_ids employee_ids reasons probabilities matrix"
+)
 
 
 @pytest.fixture
@@ -219,7 +224,9 @@ def test_a_replica_loads_no_table_library(config):
     """Its start and its memory do not pay for the commits."""
     code = (
         "import sys, pathlib\n"
-        "from attrition.serving.prediction_log import LogConfig, PredictionLog, Scores\n"
+        "from collections import namedtuple\n"
+        "from attrition.serving.prediction_log import LogConfig, PredictionLog\n"
+        f"Scores = namedtuple('Scores', {Scores._fields!r})\n"
         f"log = PredictionLog(LogConfig.model_validate_json({config.model_dump_json()!r})).start()\n"
         "log.append([Scores('1', 'b', .5, ('a',), ['i'], ['E1'], ['sole'], (.5,), (1.,))], 1)\n"
         "assert log.close()\n"

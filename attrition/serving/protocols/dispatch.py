@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrition.serving.protocols import invocations, native, open_inference, problems
+from attrition.serving.protocols import invocations, open_inference, problems
 from attrition.serving.protocols.messages import Call, Reply
 from attrition.serving.protocols.problems import Problem
 
@@ -35,14 +35,19 @@ PROTOCOLS: dict[str, WireProtocol] = {"open inference": open_inference, "MLflow"
 """By name, for the log."""
 
 
+def owns(path: str) -> bool:
+    """Whether a path belongs to one of the `PROTOCOLS`."""
+    return any(protocol.owns(path) for protocol in PROTOCOLS.values())
+
+
 async def answer(
     scope: Mapping[str, Any],
     path: str,
-    read: Callable[[], Awaitable[bytes | Problem]],
+    read: Callable[[], Awaitable[bytes | Problem | None]],
     snapshot: Snapshot | None,
-    predict: Predict = native.predict,
+    predict: Predict,
 ) -> Reply | None:
-    """The response to a request for a path of one of the `PROTOCOLS`; None when the path is of none.
+    """The response to a request for a path of one of the `PROTOCOLS`; None when it is of none, or the client left.
 
     Parameters
     ----------
@@ -62,6 +67,8 @@ async def answer(
         return None
     try:
         body = await read() if scope["method"] == "POST" else b""
+        if body is None:
+            return None
         if isinstance(body, Problem):
             return protocol.refusal(body)
         return protocol.answer(Call(scope["method"], path, dict(scope["headers"]), body), snapshot, predict)

@@ -1,0 +1,71 @@
+"""Requests that schemathesis makes from the OpenAPI document: no server error, nothing that contradicts it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from attrition.data.schema import FeatureSchema
+from attrition.serving.gateway import Gateway, Limits
+from attrition.serving.traffic import Traffic, Variant
+
+CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
+
+
+class ConstantScorer:
+    """Half for everybody."""
+
+    def __init__(self, names):
+        self.feature_names = names
+
+    def score_one(self, _values):
+        return 0.5
+
+    def score(self, matrix):
+        return np.full(len(matrix), 0.5)
+
+
+class Bundle:
+    """The default features."""
+
+    version = "1.0.0"
+    threshold = 0.5
+    schema = FeatureSchema.default()
+    scorer = ConstantScorer(schema.names)
+
+
+@pytest.fixture(scope="module")
+def document():
+    """The document of a gateway in this process."""
+    gateway = Gateway(Limits(max_records=5, max_body_bytes=10_000), lambda _uri, _digest: Bundle(), replica="r1")
+    variant = Variant(name="blue", version="1.0.0", bundle="b", manifest_sha256="0" * 64)
+    asyncio.run(gateway.reconfigure(Traffic(variants=(variant,)).model_dump(mode="json")))
+    return schemathesis.openapi.from_asgi("/openapi.json", gateway)
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+def test_no_request_breaks_the_service(document, mode):
+    """Valid and invalid bodies, parameters, headers and methods, for every operation of the document."""
+    operations = [result.ok() for result in document.get_all_operations()]
+    assert "/v1/predict" in {operation.path for operation in operations}
+    for operation in operations:
+        if mode is GenerationMode.NEGATIVE and not operation.body:
+            continue  # nothing about it can be wrong
+
+        @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case):
+            case.call_and_validate(checks=CHECKS)
+
+        ask()
