@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes from the OpenAPI document: no server error, nothing that contradicts the document."""
+"""Requests that schemathesis makes from the OpenAPI document: no server error, no surprise."""
 
 from __future__ import annotations
 
