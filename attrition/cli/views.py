@@ -226,7 +226,8 @@ def comparison_view(comparison: Comparison) -> RenderableType:
 def status_view(status: ServeStatus) -> RenderableType:
     """What is served and where."""
     if not status.running:
-        return Text(f"Nothing is served at {status.url}. Start it: attrition serve up")
+        why = f" ({status.message})" if status.message else ""
+        return Text(f"Nothing is served at {status.url}{why}. Start it: attrition serve up")
     return _pairs(
         "Serving",
         {

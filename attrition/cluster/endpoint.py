@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrition.cluster.environment import LOOPBACK, is_taken
-from attrition.cluster.local_head import find_local_head, start_local_head, stop_local_head
+from attrition.cluster.local_head import find_local_head, has_died, start_local_head, stop_local_head
 from attrition.cluster.session import active_session, connect
 from attrition.errors import ConfigError, Fault, PlatformError, PortInUse, RayUnreachable, ServingError
 from attrition.serving.config import APPLICATION, ServeConfig
@@ -57,6 +57,7 @@ def up(settings: Settings, traffic: Traffic, config: ServeConfig | str | Path = 
     with contextlib.ExitStack() as on_failure:
         control = find(settings)
         if control is None:
+            stop_local_head(settings)  # what a killed one has left
             require_free_port(settings)
             control = _control(settings, start_local_head(settings).dashboard_url)
             on_failure.callback(stop_local_head, settings)
@@ -98,7 +99,10 @@ def status(settings: Settings, name: str = APPLICATION) -> ServeStatus:
         A Ray address is configured, and nothing answers there.
     """
     control = find(settings)
-    return not_running(settings.serve_url) if control is None else control.status(name)
+    if control is not None:
+        return control.status(name)
+    died = settings.ray_address is None and has_died(settings)
+    return not_running(settings.serve_url, "the local Ray has died; start it again" if died else "")
 
 
 def down(settings: Settings, name: str = APPLICATION) -> bool:
@@ -111,7 +115,7 @@ def down(settings: Settings, name: str = APPLICATION) -> bool:
     """
     control = find(settings)
     if control is None:
-        return False
+        return settings.ray_address is None and stop_local_head(settings)
     if active_session() is not None or settings.ray_address is not None:
         return control.remove(name)
     with contextlib.suppress(RayUnreachable):

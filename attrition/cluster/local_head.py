@@ -107,6 +107,7 @@ def start_local_head(settings: Settings, *, num_cpus: int | None = None) -> Loca
     running = find_local_head(settings)
     if running is not None:
         return running
+    stop_local_head(settings)
     folder = new_folder()
     gcs, dashboard, metrics, agent, agent_grpc, runtime_env = free_ports(6)
     options: dict[str, object] = {
@@ -149,18 +150,42 @@ def start_local_head(settings: Settings, *, num_cpus: int | None = None) -> Loca
 
 
 def stop_local_head(settings: Settings) -> bool:
-    """Stop the recorded head and everything that it started; False when none runs.
+    """Stop the recorded head and everything that it started; False when nothing of it runs.
+
+    Also ends what a head that was killed has left behind: its HAProxy would hold the endpoint's port for ever.
 
     Raises
     ------
     PlatformError
         Processes are left that this user may not end.
     """
-    head = find_local_head(settings)
+    head = find_local_head(settings) or _remains(settings)
     if head is not None:
         _end(head)
     (settings.home / RECORD).unlink(missing_ok=True)
     return head is not None
+
+
+def has_died(settings: Settings) -> bool:
+    """Whether a head is recorded that was not stopped but does not run any more."""
+    return find_local_head(settings) is None and _read_record(settings.home / RECORD) is not None
+
+
+def _remains(settings: Settings) -> LocalHead | None:
+    """The recorded head when it is gone and processes of its session are left, else None."""
+    head = _read_record(settings.home / RECORD)
+    if head is None or not is_own_folder(head.folder):
+        return None
+    # the system gives a session's id to no other process while the session has members
+    left = [
+        process
+        for process in processes.running().values()
+        if process.session == head.pid and process.user == processes.this_user()
+    ]
+    ours = any(head.folder in argument for process in left for argument in process.arguments)
+    if not ours:
+        shutil.rmtree(head.folder, ignore_errors=True)
+    return head if ours else None
 
 
 def _await_dashboard(head: LocalHead, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -11,9 +11,11 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -136,7 +138,8 @@ def _share() -> RaySession:
 
     if _active is not None:
         return RaySession(_active.address, _active.dashboard_url, embedded=False, fast_ingress=_active.fast_ingress)
-    context = ray.init(ignore_reinit_error=True, logging_level=logging.ERROR)
+    with _sigterm_kept():
+        context = ray.init(ignore_reinit_error=True, logging_level=logging.ERROR)
     return RaySession(ray.get_runtime_context().gcs_address, _url(context.dashboard_url))
 
 
@@ -154,16 +157,17 @@ def _start(options: dict[str, Any], *, serving: bool, num_cpus: int | None) -> R
         import ray
 
         cleanup.callback(ray.shutdown)
-        context = ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            include_dashboard=True,
-            dashboard_host=LOOPBACK,
-            dashboard_port=dashboard_port,
-            _metrics_export_port=metrics_port,
-            _temp_dir=str(folder),
-            **options,
-        )
+        with _sigterm_kept():
+            context = ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=True,
+                dashboard_host=LOOPBACK,
+                dashboard_port=dashboard_port,
+                _metrics_export_port=metrics_port,
+                _temp_dir=str(folder),
+                **options,
+            )
         return RaySession(
             address=context.address_info["gcs_address"],
             dashboard_url=_url(context.dashboard_url),
@@ -175,6 +179,20 @@ def _start(options: dict[str, Any], *, serving: bool, num_cpus: int | None) -> R
         # also Ctrl-C during the start must leave no process
         cleanup.close()
         raise
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Put a handler of SIGTERM back that the caller had; Ray's own ends the process where it stands."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before):
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
@@ -199,7 +217,8 @@ def _join(address: str, options: dict[str, Any]) -> RaySession:
     cleanup = contextlib.ExitStack()
     cleanup.callback(ray.shutdown)
     try:
-        context = ray.init(address=address, **options)
+        with _sigterm_kept():
+            context = ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         cleanup.close()
         reason = str(error).strip().splitlines()

@@ -23,7 +23,7 @@ from attrition.registry.bundle import load_bundle
 from attrition.serving import batch_plan
 from attrition.serving.batch import plan_batch, run_batch
 from attrition.serving.batch_execution import in_process, on_ray
-from attrition.serving.protocols import native
+from attrition.serving.exchange import Exchange
 from attrition.serving.snapshot import load_snapshot
 from attrition.serving.traffic import Traffic
 
@@ -154,7 +154,9 @@ def test_probabilities_are_those_of_the_endpoint(workspace, tmp_path):
     bundle = workspace.models.export_bundle("champion")
     traffic = Traffic.single(bundle.version, bundle.uri, bundle.manifest_sha256)
     snapshot = load_snapshot(traffic, load_bundle, max_records=1_000)
-    answer, _ = native.predict(snapshot, json.dumps({"records": people.to_dict("records")}).encode())
+    answer, _ = Exchange(snapshot, "/", (), b"").predict(
+        snapshot, json.dumps({"records": people.to_dict("records")}).encode()
+    )
     online = pd.DataFrame(json.loads(answer)["predictions"])
     batch = pd.read_parquet(tmp_path / "out.parquet")
     np.testing.assert_array_equal(batch["probability"], online["probability"])

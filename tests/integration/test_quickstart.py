@@ -76,6 +76,17 @@ def test_quickstart_serves_until_interrupted_and_then_knows_that_nothing_changed
     assert "Searching" not in log.read_text()
 
 
+def test_sigterm_cleans_up(start):
+    """A supervisor's SIGTERM ends the command as Ctrl-C does, also while Ray runs: one message, no process left."""
+    process, log = start()
+    _await(process, log, "Searching")
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    assert process.wait(timeout=60) == 130, log.read_text()
+    assert "Interrupted" in log.read_text()
+    assert psutil.wait_procs(children, timeout=20)[1] == []
+
+
 def _await(process, log, text, seconds=150):
     limit = time.monotonic() + seconds
     while text not in log.read_text():

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from attrition.data.schema import FeatureSchema
 
 Predict = Callable[[Snapshot, bytes], tuple[bytes, str] | Problem]
-"""The native path: from a snapshot and a body to the answer and its versions; ``native.predict`` or a wrapper of it."""
+"""The native path: from a snapshot and a body to the answer and its versions; see ``Exchange.predict``."""
 
 Place = Callable[[int, str | None], str | None]
 """From a record's number and a field to the JSON pointer of that value in the foreign body.
