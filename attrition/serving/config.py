@@ -87,6 +87,21 @@ class Backpressure(_Strict):
     """Seconds that a client is asked to wait."""
 
 
+class ActorOptions(_Strict):
+    """What a replica needs of its node."""
+
+    num_cpus: Annotated[float, Field(ge=0)] = 0.1
+    """Logical CPUs."""
+    memory: Positive | None = None
+    """Bytes."""
+    resources: dict[str, float] = Field(default_factory=dict)
+    """Custom resources."""
+    label_selector: dict[str, str] = Field(default_factory=dict)
+    """Labels that the node must have."""
+    runtime_env: dict[str, Any] = Field(default_factory=dict)
+    """Ray runtime environment of the replica; empty when the image has the code."""
+
+
 class DeploymentOptions(_Strict):
     """Options of one deployment."""
 
@@ -116,7 +131,7 @@ class DeploymentOptions(_Strict):
     """Extra replicas during a code change, in per cent; 0 stops before it starts."""
     max_replicas_per_node: Count | None = None
     """Spreads replicas over nodes."""
-    ray_actor_options: dict[str, Any] = Field(default_factory=lambda: {"num_cpus": 0.1})
+    ray_actor_options: ActorOptions = ActorOptions()
     """Resources of a replica."""
 
     @model_validator(mode="after")

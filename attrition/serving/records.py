@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from operator import attrgetter
@@ -72,21 +73,34 @@ class RecordCodec:
         fields.sort(key=len)
         record = msgspec.defstruct("Record", fields, forbid_unknown_fields=True, kw_only=True, gc=False)
         envelope = msgspec.defstruct("Records", [(RECORDS, list[record])], forbid_unknown_fields=True)  # type: ignore[valid-type]
+        self._features = selector(schema.names)
+        self._n_features = len(schema.names)
         self._decode_one: Callable[[bytes], Any] = msgspec.json.Decoder(record).decode
         self._decode_many: Callable[[bytes], Any] = msgspec.json.Decoder(envelope).decode
 
     def decode(self, body: bytes) -> Batch | Problem:
         """The records of a body, or the problem that names everything wrong with it."""
-        try:
-            if b'"records"' in body:
-                records = self._decode_many(body).records
-                if 0 < len(records) <= self.max_records:
-                    return Batch(records, single=False)
-            else:
-                return Batch([self._decode_one(body)], single=True)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
+        # a mention decides which form is tried first; an id may be called "records" too
+        for form in (self._many, self._one) if b'"records"' in body else (self._one, self._many):
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                batch = form(body)
+                if batch is not None:
+                    return batch
         return self._explain(body)
+
+    def _one(self, body: bytes) -> Batch | None:
+        record = self._decode_one(body)
+        return None if self._is_blank(record) else Batch([record], single=True)
+
+    def _many(self, body: bytes) -> Batch | None:
+        records = self._decode_many(body).records
+        if not 0 < len(records) <= self.max_records or any(map(self._is_blank, records)):
+            return None
+        return Batch(records, single=False)
+
+    def _is_blank(self, record: Any) -> bool:
+        """Whether a record says nothing about anybody; its score would be that of no one."""
+        return self._features(record).count(None) == self._n_features
 
     def _explain(self, body: bytes) -> Problem:
         """Everything that is wrong with a body that `decode` refused."""
@@ -216,6 +230,8 @@ def _record_errors(
         detail = _value_error(feature, record.get(feature.name))
         if detail:
             yield FieldError(pointer(*where, feature.name), detail)
+    if all(record.get(name) is None for name in schema.names):
+        yield FieldError(pointer(*where), f"has no value of any feature; known: {', '.join(schema.names)}")
 
 
 def _identity_error(value: Any) -> str:

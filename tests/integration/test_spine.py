@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -133,6 +134,7 @@ def test_served_version_scores_like_the_pipeline(workspace, version, run):
     assert answered["probability"].to_numpy() == pytest.approx(run.candidate.score(frame), abs=1e-6)
     assert set(answered["model_version"]) == {version.version}
     workspace.serving.down()
+    _await_logged(workspace, frame, answered)
 
 
 def test_one_flipped_byte_refuses_to_load(workspace, version, tmp_path):
@@ -150,6 +152,17 @@ def test_one_flipped_byte_refuses_to_load(workspace, version, tmp_path):
     finally:
         victim.write_bytes(content)
     assert _loads(workspace, "1.0.0")
+
+
+def _await_logged(workspace, frame, answered, seconds=30):
+    """Every answer is in the prediction table once, under the person's pseudonym."""
+    limit = time.monotonic() + seconds
+    logged = workspace.predictions.tail(1_000)
+    while len(logged) < len(answered) and time.monotonic() < limit:
+        time.sleep(0.5)
+        logged = workspace.predictions.tail(1_000)
+    assert sorted(logged["prediction_id"]) == sorted(answered["prediction_id"])
+    assert set(logged["employee_id"]) == set(frame["employee_id"])
 
 
 def _loads(workspace, ref):

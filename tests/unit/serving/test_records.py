@@ -46,3 +46,20 @@ def test_a_feature_called_records():
     """A schema may use the name of the array; a single record of it is still a record."""
     codec = RecordCodec(schema(Feature(name="records", kind="continuous")), max_records=2)
     assert codec.decode(b'{"records": [{"records": 1}]}').records[0].records == 1.0
+
+
+def test_a_record_that_says_nothing_is_refused():
+    """A score for nobody would look like one for somebody; the problem names the features."""
+    codec = RecordCodec(FeatureSchema.default(), max_records=10)
+    for body in (b"{}", b'{"employee_id": "E7"}', b'{"age": null}', b'{"records": [{"age": 30}, {}]}'):
+        problem = codec.decode(body)
+        assert problem.status == 422
+        assert b"no value of any feature" in problem.body
+    assert codec.decode(b'{"age": 30}').single
+
+
+def test_an_id_may_be_called_records():
+    """What decides between one record and many is the document, not a word in it."""
+    codec = RecordCodec(FeatureSchema.default(), max_records=10)
+    assert codec.decode(b'{"employee_id": "records", "age": 30}').single
+    assert len(codec.decode(b'{"\\u0072ecords": [{"age": 30}]}').records) == 1
