@@ -63,15 +63,20 @@ class Exchange:
         self.scores = score(self.snapshot, records, split.pinned(self.headers) if split.pins else None)
         return self.scores
 
-    def predict(self, _snapshot: Snapshot, body: bytes) -> tuple[bytes, str] | Problem:
+    def predict(self, snapshot: Snapshot, body: bytes) -> tuple[bytes, str] | Problem:
         """Answer a native body inside this exchange, for protocols that translate to it.
+
+        Parameters
+        ----------
+        snapshot
+            The exchange's own, or one that answers by a version which the caller named.
 
         Returns
         -------
         tuple of (bytes, str), or Problem
             The native JSON answer and the versions that gave it, comma-separated; or why nothing was scored.
         """
-        self.body = body
+        self.snapshot, self.body = snapshot, body
         answer = answer_native(self)
         return answer if isinstance(answer, Problem) else (answer, ", ".join(sorted(self._distinct("version"))))
 
