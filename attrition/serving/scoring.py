@@ -82,7 +82,11 @@ def score(snapshot: Snapshot, records: Sequence[Any], pinned: tuple[Variant, Rea
     list of Scores
         One per variant that answers at least one record; together they cover every record once.
     """
-    fixed = (snapshot.lanes[pinned[0].name], pinned[1]) if pinned else snapshot.sole and (snapshot.sole, Reason.SOLE)
+    fixed = (
+        (snapshot.lanes[pinned[0].name], pinned[1])
+        if pinned
+        else snapshot.sole and (snapshot.sole, snapshot.sole_reason)
+    )
     if len(records) == 1:
         lane, reason = fixed or assign(snapshot, records[0])
         return [_score_one(lane, reason, records[0])]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrition.errors import Fault, IntegrityError
 from attrition.serving.records import RecordCodec, request_schema, selector
+from attrition.serving.traffic import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -85,6 +86,8 @@ class Snapshot:
         Lanes that score a copy of every record.
     codec : RecordCodec
         Decoder for records that any variant may answer.
+    sole_reason : Reason
+        Why `sole` answers.
     """
 
     traffic: Traffic
@@ -93,6 +96,7 @@ class Snapshot:
     sole: Lane | None
     shadows: tuple[Lane, ...]
     codec: RecordCodec
+    sole_reason: Reason = Reason.SOLE
 
     @property
     def schema(self) -> FeatureSchema:

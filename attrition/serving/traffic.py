@@ -50,6 +50,8 @@ class Reason(StrEnum):
     """The employee's bucket lies in the variant's range."""
     RANDOM = "random"
     """The record has no employee id and was drawn."""
+    REQUESTED = "requested"
+    """The request's path names the version."""
     PINNED = "pin"
     """A request header is pinned to the variant."""
     SMOKE = "smoke"

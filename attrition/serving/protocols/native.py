@@ -28,7 +28,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     threshold: Annotated[float, Meta(description="Decision threshold of the version.", ge=0, le=1)]
     model_version: Annotated[str, Meta(description="Semantic version that answered.")]
     variant: Annotated[str, Meta(description="Name under which that version is deployed.")]
-    reason: Annotated[str, Meta(description="Why this variant answered: sole, sticky, random or pin.")]
+    reason: Annotated[str, Meta(description="Why this variant answered: sole, sticky, random, pin or requested.")]
 
 
 class Predictions(msgspec.Struct, frozen=True, gc=False):

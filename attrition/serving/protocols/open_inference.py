@@ -25,6 +25,7 @@ from attrition.serving.protocols.inference_requests import OUTPUTS, read_request
 from attrition.serving.protocols.messages import Reply
 from attrition.serving.protocols.problems import Problem
 from attrition.serving.protocols.tensors import HEADER_LENGTH
+from attrition.serving.traffic import Reason
 from attrition.settings import MODEL_NAME
 
 if TYPE_CHECKING:
@@ -118,14 +119,19 @@ def _lane(snapshot: Snapshot, model: str, version: str | None) -> Lane | Problem
         return _unknown(f"unknown model; this service has {MODEL_NAME}")
     if version is None:
         return None
-    for lane in snapshot.lanes.values():
+    for lane in _answering(snapshot):
         if lane.variant.version == version:
             return lane
     return _unknown(f"unknown version; served are {', '.join(_versions(snapshot))}")
 
 
+def _answering(snapshot: Snapshot) -> list[Lane]:
+    """Lanes that may answer; a shadow never does."""
+    return [lane for lane in snapshot.lanes.values() if lane not in snapshot.shadows]
+
+
 def _versions(snapshot: Snapshot) -> list[str]:
-    return list(dict.fromkeys(lane.variant.version for lane in snapshot.lanes.values()))
+    return list(dict.fromkeys(lane.variant.version for lane in _answering(snapshot)))
 
 
 def _metadata(snapshot: Snapshot, lane: Lane | None) -> dict[str, Any]:
@@ -157,10 +163,15 @@ def _infer(call: Call, snapshot: Snapshot, lane: Lane | None, predict: Predict) 
     request = read_request(document, binary, schema, max_records=snapshot.codec.max_records)
     if isinstance(request, Problem):
         return refusal(request)
-    # the path names a version: it takes the place of the split
-    chosen = replace(snapshot, sole=lane) if lane else snapshot
+    chosen = _only(snapshot, lane) if lane else snapshot
     answers = translation.answer(request.rows, chosen, predict)
     return refusal(answers) if isinstance(answers, Problem) else _response(request, answers)
+
+
+def _only(snapshot: Snapshot, lane: Lane) -> Snapshot:
+    """The snapshot in which a version that the caller named takes the place of the split and of every pin."""
+    split = replace(snapshot.split, pins={})
+    return replace(snapshot, sole=lane, sole_reason=Reason.REQUESTED, split=split)
 
 
 def _split(call: Call) -> tuple[bytes, bytes] | Problem:
