@@ -145,7 +145,8 @@ class Workspace:
         return self._session
 
     def _ray_for_search(self, hooks: Hooks) -> None:
-        hooks.step("Starting Ray")
+        if self._session is None:
+            hooks.step("Starting Ray")
         self.ray()
         hooks.step("Searching")
 
