@@ -102,6 +102,22 @@ class Settings(BaseModel):
             }
         )
 
+    def prepare_home(self) -> None:
+        """Make the folder of the embedded stores, for this user alone: they hold data about people.
+
+        Raises
+        ------
+        ConfigError
+            Its path cannot be a folder, or not one of this user's.
+        """
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            found = f"cannot be a folder ({error.strerror})"
+            raise ConfigError(
+                Fault(f"home {self.home}", found, remedy="name another by --home or ATTRITION_HOME")
+            ) from error
+
     @property
     def artifact_location(self) -> str | None:
         """Folder URI of the artifacts of an embedded MLflow; None when a tracking server decides."""

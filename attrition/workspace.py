@@ -97,6 +97,7 @@ class Workspace:
         """Model versions in MLflow: register, list, show, compare, verify, load."""
         from attrition.registry.models import ModelRegistry
 
+        self.settings.prepare_home()
         return ModelRegistry(self.settings)
 
     @cached_property
@@ -186,11 +187,13 @@ class Workspace:
             Ray or MLflow do not answer.
         """
         from attrition.admission import runs
+        from attrition.training.connection import probe
         from attrition.training.plan import SearchPlan
 
         search_plan, policy = SearchPlan.load(plan), _policy(gates)
         dataset = self.data.read(snapshot)
         hooks = runs.Hooks(on_trial, on_step)
+        probe(self.settings)  # a server that does not answer must not cost the start of a Ray first
         self._ray_for_search(hooks)
         return runs.tune(self.models, self.settings, dataset, search_plan, policy, hooks=hooks, resume=resume)
 
@@ -341,6 +344,7 @@ class Data:
         """The Delta tables of this project."""
         from attrition.data.tables import Tables
 
+        self._settings.prepare_home()
         return Tables(self._settings.tables)
 
     @cached_property
@@ -348,6 +352,7 @@ class Data:
         """The key that turns employee ids into pseudonyms; created on first use."""
         from attrition.governance.privacy import PseudonymKey
 
+        self._settings.prepare_home()
         assert self._settings.key_file is not None  # Settings.from_environment resolves it
         return PseudonymKey.load_or_create(self._settings.key_file)
 

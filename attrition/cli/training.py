@@ -32,14 +32,18 @@ def tune(
     from attrition.cli.progress import SearchProgress
 
     with open_workspace(ctx) as workspace, SearchProgress() as progress:
-        run = workspace.tune(
-            config,
-            snapshot=snapshot,
-            gates=gates,
-            on_trial=progress.trial,
-            on_step=progress.step,
-            resume=resume,
-        )
+        try:
+            run = workspace.tune(
+                config,
+                snapshot=snapshot,
+                gates=gates,
+                on_trial=progress.trial,
+                on_step=progress.step,
+                resume=resume,
+            )
+        except KeyboardInterrupt:
+            say(f"Finished trials are kept. Go on with: attrition tune --config {config} --resume")
+            raise
     _finish(workspace, run, register=register, as_json=as_json)
 
 

@@ -101,8 +101,7 @@ def connect(settings: Settings) -> TrackingClient:
     uri = settings.tracking_uri
     # employee data stay where they are; usage statistics would leave the machine
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    if uri.startswith(("http://", "https://")):
-        _probe(uri)
+    probe(settings)
     from mlflow.tracking import MlflowClient
 
     for name in ("mlflow", "alembic"):
@@ -173,9 +172,19 @@ def _translated(error: Exception, address: str) -> AttritionError | None:
     return None
 
 
-def _probe(uri: str) -> None:
+def probe(settings: Settings) -> None:
+    """Return when a tracking server answers, or when none is used; makes nothing.
+
+    Raises
+    ------
+    TrackingUnreachable
+        The server does not answer in time, or answers with an error.
+    """
     import httpx
 
+    uri = settings.tracking_uri
+    if not uri.startswith(("http://", "https://")):
+        return
     try:
         answer = httpx.get(f"{uri.rstrip('/')}/health", timeout=CONNECT_TIMEOUT_SECONDS, follow_redirects=True)
     except httpx.HTTPError as error:

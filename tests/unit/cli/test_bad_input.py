@@ -223,3 +223,28 @@ def test_a_ray_address_of_another_form(refused, stored):
     """The dashboard's, which people have at hand."""
     message = refused("tune", "--config", "smoke", options=["--ray-address", "http://127.0.0.1:8265"])
     assert "host:port" in message
+
+
+def test_a_home_that_is_a_file(tmp_path):
+    """The stores need a folder."""
+    (tmp_path / "taken").write_text("")
+    result = CliRunner().invoke(app, ["--home", str(tmp_path / "taken"), "models", "list"])
+    assert result.exit_code == EXIT_INPUT
+    assert "cannot be a folder" in result.stderr
+
+
+def test_the_home_is_its_users_alone(home, extract):
+    """It holds data about people."""
+    CliRunner().invoke(app, ["--home", str(home), "data", "import", str(extract())])
+    assert home.stat().st_mode & 0o077 == 0
+
+
+def test_a_dead_mlflow_is_noticed_before_a_ray_is_started(home, extract):
+    """And no study is begun."""
+    options = ["--home", str(home), "--tracking-uri", "http://127.0.0.1:9"]
+    assert CliRunner().invoke(app, [*options, "data", "import", str(extract())]).exit_code == 0
+    result = CliRunner().invoke(app, [*options, "tune", "--config", "smoke"])
+    assert result.exit_code == EXIT_PLATFORM
+    assert "127.0.0.1:9" in result.stderr
+    assert "Ray" not in result.stderr
+    assert not (home / "tune").exists()
