@@ -88,13 +88,15 @@ def test_a_frame_through_the_client(served, http, blue):
     """2,500 rows in three requests, equal to the scorer, in the order and with the index of the frame."""
     ages = np.random.default_rng(7).uniform(14, 100, 2_500)
     ages[::50] = np.nan
-    frame = pd.DataFrame({"employee_id": np.arange(2_500), "age": ages, "gender": "x"}, index=np.arange(2_500) * 2)
+    columns = {"employee_id": np.arange(2_500), "age": ages, "tenure": 30.0, "gender": "x"}
+    frame = pd.DataFrame(columns, index=np.arange(2_500) * 2)
     with Client(served.url) as client:
         assert client.ready()
         scored = client.predict(frame)
     bundle = load_bundle(blue.uri, blue.manifest_sha256)
     matrix = np.full((2_500, len(bundle.schema.names)), np.nan)
     matrix[:, bundle.schema.names.index("age")] = ages
+    matrix[:, bundle.schema.names.index("tenure")] = 30.0
     assert scored["probability"].to_numpy() == pytest.approx(bundle.scorer.score(matrix), abs=1e-15)
     assert scored.index.equals(frame.index)
     assert scored["prediction_id"].is_unique
