@@ -176,12 +176,12 @@ def _remains(settings: Settings) -> LocalHead | None:
     head = _read_record(settings.home / RECORD)
     if head is None or not is_own_folder(head.folder):
         return None
+    running = processes.running()
+    if head.pid in running:
+        return None  # the id was given to somebody else, so nothing of the head's session is left
     # the system gives a session's id to no other process while the session has members
-    left = [
-        process
-        for process in processes.running().values()
-        if process.session == head.pid and process.user == processes.this_user()
-    ]
+    user = processes.this_user()
+    left = [process for process in running.values() if process.session == head.pid and process.user == user]
     ours = any(head.folder in argument for process in left for argument in process.arguments)
     if not ours:
         shutil.rmtree(head.folder, ignore_errors=True)

@@ -138,7 +138,9 @@ def sample_records(schema: FeatureSchema) -> list[dict[str, Any]]:
             lowest[feature.name] = low
         if math.isfinite(high):
             highest[feature.name] = high
-    return [ordinary, required or {EMPLOYEE_ID: ordinary[EMPLOYEE_ID]}, lowest, highest]
+    first = schema.names[0]
+    sparse = {EMPLOYEE_ID: ordinary[EMPLOYEE_ID], first: ordinary[first], **required}
+    return [ordinary, sparse, lowest, highest]
 
 
 def _expected(bundle: Bundle, record: dict[str, Any]) -> float:

@@ -217,8 +217,8 @@ def scrape(served):
     for node in ray.nodes():
         text = httpx.get(f"http://127.0.0.1:{node['MetricsExportPort']}/metrics", timeout=10).text
         for name, labels, value in re.findall(r"^ray_((?:prediction|shadow)_\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
-            if 'application="attrition"' not in labels:
-                continue
+            if 'application="attrition"' not in labels or "model_version" not in labels:
+                continue  # the prediction log's gauges have no version
             version = re.search(r'model_version="([^"]*)"', labels).group(1)
             assert "variant=" in labels
             found[name, version] = found.get((name, version), 0.0) + float(value)
