@@ -7,7 +7,7 @@ by hashed employee id, a prediction id, the prediction log with its committer, m
 (gunicorn, two workers with four threads, a scikit-learn pipeline on a DataFrame); FastAPI is a careful hand-made
 service with our compiled scorer and nothing around it (uvicorn, two workers). One target runs at a time, everything
 listens on 127.0.0.1, wrk shares the cores with its target. The loop is closed: latency at a concurrency includes
-queueing. Trust ratios of one run; small differences are noise.
+queueing. Trust ratios of one run; small differences are noise, and so is a run in which others used the cores.
 
 Needs wrk (Debian: `apt-get install wrk`). Flask lives in a virtual environment of its own, in the user's cache folder,
 with the versions of infra/image/constraints.txt; the first run makes it.
@@ -50,6 +50,8 @@ N_BATCHES = 4
 START_TIMEOUT_SECONDS = 90.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.02
+QUIET_CORES = 0.2
+"""What others may take before a run says nothing; the kernel's own work is among them."""
 
 
 class Load(NamedTuple):
@@ -90,10 +92,19 @@ class Target:
     def address(self, n_records):
         return self.url + (self.many if n_records > 1 else "/v1/predict")
 
+    @property
+    def family(self):
+        """Its processes by id."""
+        return processes.family(processes.running(), {self.leader}, session=self.leader)
+
     def pss_mb(self):
         """Proportional set size of all its processes, MB, and their number."""
-        family = processes.family(processes.running(), {self.leader}, session=self.leader)
+        family = self.family
         return sum(map(_pss_kb, family)) / 1024, len(family)
+
+    def cpu_seconds(self):
+        """CPU time of each of its processes so far."""
+        return {pid: _cpu_seconds(pid) for pid in self.family}
 
 
 def say(line=""):
@@ -186,7 +197,9 @@ def flask(project, python):
     (port,) = free_ports(1)
     command = [python, "-m", "gunicorn", "--chdir", HERE, "--bind", f"{LOOPBACK}:{port}", "--log-level", "warning"]
     command += ["--worker-class", "gthread", "--workers", "2", "--threads", "4", "flask_reference:app"]
-    with _started(command, {"BENCHMARK_PIPELINE": str(project.pipeline)}) as process:
+    # scikit-learn warns about the threads of gthread, in every request that meets another one
+    variables = {"BENCHMARK_PIPELINE": str(project.pipeline), "PYTHONWARNINGS": "ignore::UserWarning"}
+    with _started(command, variables) as process:
         url = f"http://{LOOPBACK}:{port}"
         yield Target("Flask", url, _await_answer(url, project, process), process.pid)
 
@@ -272,11 +285,20 @@ def drive(target, load, project, seconds):
     command = ["wrk", "--threads", "1", "--connections", load.concurrency, "--duration", f"{seconds}s"]
     command += ["--timeout", "10s", "--script", HERE / "post.lua", target.address(load.n_records)]
     command += ["--", project.bodies[load.n_records]]
+    machine, target_before, wrk = _machine_seconds(), target.cpu_seconds(), sum(os.times()[2:4])
+    began = time.monotonic()
     output = subprocess.run(
         list(map(str, command)), check=True, capture_output=True, text=True, timeout=seconds + 20
     ).stdout
+    passed = time.monotonic() - began
+    wrk = sum(os.times()[2:4]) - wrk
+    spent = {pid: after - target_before.get(pid, 0.0) for pid, after in target.cpu_seconds().items()}
+    own = sum(spent.values())
+    others = _machine_seconds() - machine - own - wrk
     found = json.loads(output.splitlines()[-1])
-    return {**found, "rps": (found["requests"] - found["refused"]) / found["seconds"]}
+    rps = (found["requests"] - found["refused"]) / found["seconds"]
+    by_process = {pid: cpu_seconds / passed for pid, cpu_seconds in spent.items()}
+    return {**found, "rps": rps, "cores": own / passed, "others": others / passed, "by_process": by_process}
 
 
 def measure(target, project, seconds):
@@ -291,26 +313,51 @@ def measure(target, project, seconds):
     return found, facts
 
 
-def log_report(target, workspace, found):
-    """What the prediction log says about itself, beside what wrk counted in the measured runs."""
+def inside_report(target, workspace, found):
+    """Where the CPU goes, and what the prediction log says about itself beside what wrk counted in measured runs."""
     time.sleep(1.5)  # it looks at itself once a second
     log = httpx.get(f"{target.url}/readiness", timeout=30).json().get("prediction_log")
     n_answered = sum(result["requests"] * load.n_records for load, result in found.items())
+    cores, family = found[Load(32)]["by_process"], target.family
+    busiest = sorted(cores.keys() & family.keys(), key=cores.get, reverse=True)[:6]
+    words = {pid: " ".join(family[pid].arguments) for pid in busiest}
+    say(f"  cores at {Load(32)}: " + "; ".join(f"{cores[pid]:.2f} {words[pid][:60]}" for pid in busiest))
     say(f"  replicas {workspace.serving.status().replicas}; records in measured answers {n_answered:,}; log: {log}")
 
 
 def report(results, facts):
     """The tables."""
-    say(f"\n{'load':<18}{'target':<10}{'rps':>8}{'x Flask':>9}{'p50 ms':>9}{'p99 ms':>9}{'refused':>9}{'broken':>8}")
+    say(f"\n{'load':<20}{'target':<8}{'rps':>8} x Flask  p50 ms  p99 ms  max ms  refused  broken  cores  others")
     for load in LOADS:
         for name, found in results.items():
             one, base = found[load], results["Flask"][load]["rps"]
-            figures = f"{one['rps']:>8,.0f}{one['rps'] / base:>9.1f}{one['p50_ms']:>9.2f}{one['p99_ms']:>9.2f}"
-            say(f"{load!s:<18}{name:<10}{figures}{one['refused']:>9}{one['broken']:>8}")
+            rate = f"{one['rps']:>8,.0f}{one['rps'] / base:>8.1f}{one['p50_ms']:>8.2f}{one['p99_ms']:>8.2f}"
+            rest = (
+                f"{one['max_ms']:>8.1f}{one['refused']:>9}{one['broken']:>8}{one['cores']:>7.2f}{one['others']:>8.2f}"
+            )
+            say(f"{load!s:<20}{name:<8}{rate}{rest}")
+    say("cores: taken by the target; others: by everything but it and wrk, which should be next to nothing")
+    busiest = max(one["others"] for found in results.values() for one in found.values())
+    if busiest > QUIET_CORES:
+        say(f"NOT QUIET: others took up to {busiest:.2f} cores; do not quote these figures, run it again")
     say(f"\n{'target':<10}{'start to first answer':>23}{'PSS before':>13}{'PSS after':>12}{'processes':>11}")
     for name, one in facts.items():
         figures = f"{one['start']:>21.1f} s{one['idle']:>10.0f} MB{one['after']:>9.0f} MB{one['processes']:>11}"
         say(f"{name:<10}{figures}")
+
+
+def _cpu_seconds(pid):
+    try:
+        line = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0.0
+    return sum(map(int, line.rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def _machine_seconds():
+    """CPU time that this machine's processes got, or that its host took from it, so far."""
+    user, nice, system, _, _, _, _, steal, *_ = map(int, Path("/proc/stat").read_text().split()[1:11])
+    return (user + nice + system + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def _pss_kb(pid):
@@ -339,7 +386,7 @@ def main():
                 with serve() as target:
                     results[target.name], facts[target.name] = measure(target, project, options.seconds)
                     if target.name == "ours":
-                        log_report(target, project.workspace, results[target.name])
+                        inside_report(target, project.workspace, results[target.name])
     report(results, facts)
 
 
