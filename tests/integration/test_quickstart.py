@@ -23,7 +23,7 @@ RECORD = {"tenure": 30, "age": 34, "satisfaction_score": 2.1, "work_hours": 52, 
 @pytest.fixture
 def start(tmp_path, unused_port):
     """Starts the quickstart on a small extract, with its output in a file; kills it if a test leaves it running."""
-    extract = Workspace(home=tmp_path / "other").data.simulate(tmp_path / "hr.csv.gz", n_employees=4_000)
+    extract = Workspace(home=tmp_path / "other").data.simulate(tmp_path / "hr.csv.gz", n_employees=12_000)
     outside = ("RAY_ADDRESS", "ATTRITION_RAY_ADDRESS", "MLFLOW_TRACKING_URI")
     environment = {name: value for name, value in os.environ.items() if name not in outside}
     environment |= {"ATTRITION_HOME": str(tmp_path / "home"), "ATTRITION_SERVE_PORT": str(unused_port)}

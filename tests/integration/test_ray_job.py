@@ -35,7 +35,7 @@ def test_tune_as_a_ray_job(tmp_path, cluster):
     """`ray job submit --working-dir . -- attrition tune` searches, judges and registers in the shared stores."""
     home = tmp_path / "home"
     workspace = Workspace(home=home)
-    workspace.data.load(workspace.data.simulate(n_employees=4_000))
+    workspace.data.load(workspace.data.simulate(n_employees=12_000))
     environment = {**os.environ, "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"}
     environment.pop("RAY_ADDRESS", None)
     submit = ["ray", "job", "submit", "--address", cluster.dashboard_url, "--working-dir", ".", "--"]

@@ -21,7 +21,7 @@ def workspace(tmp_path_factory, ray_cluster):
     """A project on the shared cluster with one tuned, registered version of a simulated workforce."""
     home = tmp_path_factory.mktemp("spine")
     with Workspace(home=home, ray_address=ray_cluster.address) as project:
-        project.data.load(project.data.simulate(n_employees=6_000))
+        project.data.load(project.data.simulate(n_employees=12_000))
         yield project
 
 
@@ -45,7 +45,7 @@ def test_search_is_judged_on_the_holdout(run):
     """The winner is a good model, its figures have intervals, and every gate gives a verdict."""
     assert run.evaluation.metrics["auc"].value > 0.85
     assert run.evaluation.metrics["auc"].low < run.evaluation.metrics["auc"].value < run.evaluation.metrics["auc"].high
-    assert run.n_train + run.n_holdout == 6_000
+    assert run.n_train + run.n_holdout == 12_000
     assert {"auc", "accuracy", "latency", "data_quality"} <= {result.gate for result in run.verdict.results}
     assert run.verdict.admits, str(run.verdict)
 
