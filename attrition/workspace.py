@@ -10,7 +10,8 @@
     ws.traffic.set({"1.0.0": 70, "1.1.0": 30})        # split between versions
     ws.client().predict(frame)                        # a DataFrame back
 
-The Workspace composes the packages and adds no logic of its own. Every method has its command: ``attrition --help``.
+The Workspace composes the packages and adds no logic of its own. What people do by hand has its command, too:
+``attrition --help``.
 """
 
 from __future__ import annotations
@@ -463,11 +464,10 @@ class Serving:
             The endpoint cannot be brought up.
         """
         from attrition.cluster import endpoint
-        from attrition.serving.traffic import Traffic
+        from attrition.serving.traffic import single_variant
 
         bundle = self._workspace.models.export_bundle(ref)
-        traffic = Traffic.single(bundle.version, bundle.uri, bundle.manifest_sha256)
-        return endpoint.up(self._workspace.settings, traffic, config)
+        return endpoint.up(self._workspace.settings, single_variant(bundle), config)
 
     def require_free_port(self) -> None:
         """Return when nobody listens on the endpoint's port, so that :meth:`up` can take it.
