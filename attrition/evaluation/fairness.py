@@ -1,7 +1,8 @@
-"""Selection rates by group, and how far apart they can truly be, given how few people a group has.
+"""Selection and error rates by group, and how far apart they can truly be, given how few people a group has.
 
 Notation: of group ``i``'s ``n[i]`` persons a share ``p[i]`` is flagged as leaving (the selection rate). The difference
-is ``max p - min p`` and the ratio ``min p / max p``, over all groups of an attribute.
+is ``max p - min p`` and the ratio ``min p / max p``, over all groups of an attribute. Differences of the false
+positive and the false negative rate are defined alike, with ``n[i]`` counting the group's stayers or leavers only.
 
 **Why not the plain statistic.** ``max - min`` is never negative and grows with noise and with the number of groups: ten
 departments of 60 people with equal true rates of 20 % differ by 16 points on average. A bootstrap around it inherits
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from attrition.evaluation.intervals import Limits
+
+
+_GAPS = ("ratio", "difference", "fpr_difference", "fnr_difference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,9 @@ class FairnessReport:
         Smallest over largest selection rate, in [0, 1]; 1 is equal. None with fewer than two compared groups.
     difference : Estimate or None
         Largest minus smallest selection rate, in [0, 1]; 0 is equal.
+    fpr_difference, fnr_difference : Estimate or None
+        Largest minus smallest false positive and false negative rate, over the groups that have stayers or leavers.
+        None as above, and in reports of versions that were registered before these were kept.
     n_excluded_groups, n_excluded_rows : int
         Groups below `min_group_size`, and their rows.
     min_group_size : int
@@ -114,6 +121,8 @@ class FairnessReport:
     n_excluded_groups: int
     n_excluded_rows: int
     min_group_size: int
+    fpr_difference: Estimate | None = None
+    fnr_difference: Estimate | None = None
 
     @property
     def extremes(self) -> tuple[GroupRates, GroupRates] | None:
@@ -121,13 +130,17 @@ class FairnessReport:
         compared = sorted((g for g in self.groups if g.compared), key=lambda group: group.selection_rate.value)
         return (compared[0], compared[-1]) if len(compared) > 1 else None
 
+    @property
+    def gaps(self) -> Mapping[str, Estimate | None]:
+        """The comparisons by name."""
+        return {name: getattr(self, name) for name in _GAPS}
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready document."""
         return {
             "attribute": self.attribute,
             "groups": [group.to_dict() for group in self.groups],
-            "ratio": self.ratio.to_dict() if self.ratio else None,
-            "difference": self.difference.to_dict() if self.difference else None,
+            **{name: estimate and estimate.to_dict() for name, estimate in self.gaps.items()},
             "n_excluded_groups": self.n_excluded_groups,
             "n_excluded_rows": self.n_excluded_rows,
             "min_group_size": self.min_group_size,
@@ -139,11 +152,10 @@ class FairnessReport:
         return cls(
             attribute=document["attribute"],
             groups=tuple(GroupRates.from_dict(group) for group in document["groups"]),
-            ratio=Estimate.from_dict(document["ratio"]) if document["ratio"] else None,
-            difference=Estimate.from_dict(document["difference"]) if document["difference"] else None,
             n_excluded_groups=document["n_excluded_groups"],
             n_excluded_rows=document["n_excluded_rows"],
             min_group_size=document["min_group_size"],
+            **{name: Estimate.from_dict(found) if (found := document.get(name)) else None for name in _GAPS},
         )
 
     @property
@@ -156,10 +168,13 @@ class FairnessReport:
 
     @property
     def summary(self) -> str:
-        """Difference and ratio with their intervals, and what was left out, in one line."""
+        """Differences and ratio with their intervals, and what was left out, in one line."""
         parts = ["fewer than two groups to compare"]
         if self.difference and self.ratio:
             parts = [f"difference {self.difference}", f"ratio {self.ratio}"]
+        for name, gap in (("stayers flagged", self.fpr_difference), ("leavers missed", self.fnr_difference)):
+            if gap:
+                parts.append(f"difference of {name} {gap}")
         if self.n_excluded_groups:
             groups = "1 group" if self.n_excluded_groups == 1 else f"{self.n_excluded_groups} groups"
             parts.append(f"{groups} below {self.min_group_size} rows left out")
@@ -243,10 +258,10 @@ def _assess(
     groups = tuple(
         _group_rates(label, labels, decisions, names == label, confidence) for label in known[~small].tolist()
     )
-    compared = [group.label for group in groups if group.compared]
+    compared = [group for group in groups if group.compared]
     ratio = difference = None
     if len(compared) > 1:
-        rows = np.isin(names.astype(str), compared)
+        rows = np.isin(names.astype(str), [group.label for group in compared])
         difference, ratio = gaps(*_selections(labels[rows], decisions[rows], names[rows]), confidence)
     return FairnessReport(
         attribute=attribute,
@@ -256,7 +271,18 @@ def _assess(
         n_excluded_groups=int(small.sum()),
         n_excluded_rows=int(sizes[small].sum()),
         min_group_size=min_group_size,
+        fpr_difference=_difference([group.fpr for group in compared], confidence),
+        fnr_difference=_difference([group.fnr for group in compared], confidence),
     )
+
+
+def _difference(rates: Sequence[Estimate], confidence: float) -> Estimate | None:
+    """How far apart the groups' rates are; None when fewer than two groups have one."""
+    known = [rate for rate in rates if rate.n]
+    if len(known) < 2:
+        return None
+    difference, _ = gaps([round(rate.value * rate.n) for rate in known], [rate.n for rate in known], confidence)
+    return difference
 
 
 def _group_rates(

@@ -11,7 +11,7 @@ Bettering every figure of the evidence never makes a verdict worse: each outcome
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from attrition.data.findings import Finding
-    from attrition.evaluation.fairness import FairnessReport
+    from attrition.evaluation.fairness import FairnessReport, GroupRates
     from attrition.evaluation.policy import FairnessGates
     from attrition.evaluation.reports import Evaluation
 
@@ -232,7 +232,8 @@ def _fairness_results(policy: FairnessGates, reports: Sequence[FairnessReport]) 
     if not policy.check:
         yield _not_applicable("fairness", "Fairness is not judged: the policy or the caller switched it off.")
         return
-    if policy.required and all(report.ratio is None for report in reports):
+    judged = [report for report in reports if report.attribute not in policy.report_only]
+    if policy.required and all(report.ratio is None for report in judged):
         reason = "Fairness was to be judged, and no two groups are large enough to compare."
         yield GateResult("fairness", Outcome.INCONCLUSIVE, None, None, None, None, None, reason, holds=True)
     elif not reports:
@@ -244,22 +245,44 @@ def _fairness_results(policy: FairnessGates, reports: Sequence[FairnessReport]) 
             yield _not_applicable(ratio, reason)
             yield _not_applicable(difference, reason)
             continue
-        lowest, highest = report.extremes
-        where = f" ({lowest.label}: {_share(lowest.selection_rate)}, {highest.label}: {_share(highest.selection_rate)})"
-        yield _at_least(
-            ratio,
-            f"Ratio of selection rates{where}",
-            report.ratio,
-            policy.ratio.minimum,
-            hold=policy.ratio.on_inconclusive == "hold",
-        )
-        yield _at_most(
-            difference,
-            f"Difference of selection rates{where}",
-            report.difference,
-            policy.difference.maximum,
-            hold=policy.difference.on_inconclusive == "hold",
-        )
+        results = _gap_results(policy, report, report.ratio, report.difference, *report.extremes)
+        yield from results if report in judged else map(_reported, results)
+
+
+def _gap_results(
+    policy: FairnessGates,
+    report: FairnessReport,
+    ratio: Estimate,
+    difference: Estimate,
+    lowest: GroupRates,
+    highest: GroupRates,
+) -> Iterator[GateResult]:
+    """How far apart the groups of one attribute are."""
+    where = f" ({lowest.label}: {_share(lowest.selection_rate)}, {highest.label}: {_share(highest.selection_rate)})"
+    yield _at_least(
+        f"fairness_ratio.{report.attribute}",
+        f"Ratio of selection rates{where}",
+        ratio,
+        policy.ratio.minimum,
+        hold=policy.ratio.on_inconclusive == "hold",
+    )
+    for name, title, estimate, ceiling in (
+        ("difference", f"Difference of selection rates{where}", difference, policy.difference),
+        ("fpr_difference", "Difference of stayers flagged", report.fpr_difference, policy.fpr_difference),
+        ("fnr_difference", "Difference of leavers missed", report.fnr_difference, policy.fnr_difference),
+    ):
+        gate = f"fairness_{name}.{report.attribute}"
+        if ceiling is not None and estimate is None:
+            yield _not_applicable(gate, f"Fewer than two groups by {report.attribute} have the outcome.")
+        elif ceiling is not None and estimate is not None:
+            hold = ceiling.on_inconclusive == "hold"
+            yield _at_most(gate, title, estimate, ceiling.maximum, hold=hold)
+
+
+def _reported(result: GateResult) -> GateResult:
+    """The result as a figure that nobody is held to."""
+    message = f"Shown, not judged: {result.message}"
+    return replace(result, outcome=Outcome.NOT_APPLICABLE, message=message, holds=False)
 
 
 def _data_quality(findings: Sequence[Finding] | None) -> GateResult:

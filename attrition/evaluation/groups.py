@@ -1,4 +1,4 @@
-"""The groups that a report is broken down by: departments and sensitive attributes, as labels."""
+"""The groups that a report is broken down by: departments, age bands and sensitive attributes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,17 @@ if TYPE_CHECKING:
 MISSING = "(missing)"
 """Label of rows whose attribute is not recorded."""
 
+AGE = "age"
+AGE_BAND = "age_band"
+"""Attribute derived from the feature ``age``, in years."""
+
+_AGE_LIMITS = (30, 40, 50, 60)
+_AGE_LABELS = ("29 and younger", "30-39", "40-49", "50-59", "60 and older")
+"""Labels whose alphabetical order is that of the ages."""
+
 
 def attributes_of(table: EmployeeTable) -> pd.DataFrame:
-    """Group labels of each row: the categorical features, then the sensitive attributes.
+    """Group labels of each row: the categorical features, the age band, then the sensitive attributes.
 
     Parameters
     ----------
@@ -26,7 +34,8 @@ def attributes_of(table: EmployeeTable) -> pd.DataFrame:
     -------
     DataFrame of shape (n_rows, n_attributes), object
         A categorical feature loses the suffix ``_code`` (``department_code`` becomes ``department``) and shows its
-        labels; a code without a label shows as a number. Missing is ``(missing)``.
+        labels; a code without a label shows as a number. A table with ages has the column :data:`AGE_BAND`. Missing is
+        ``(missing)``.
     """
     import pandas as pd
 
@@ -36,9 +45,26 @@ def attributes_of(table: EmployeeTable) -> pd.DataFrame:
         codes = table.frame[name]
         named = codes.map(lambda code, known=labels: known.get(int(code), f"{code:g}"), na_action="ignore")
         columns[name.removesuffix("_code")] = group_labels(named)
+    if AGE in table.schema.names:
+        columns[AGE_BAND] = group_labels(age_bands(table.frame[AGE]))
     for name in table.sensitive:
         columns[name] = group_labels(table.frame[name])
     return pd.DataFrame(columns, index=table.frame.index, dtype=object)
+
+
+def age_bands(ages: pd.Series) -> pd.Series:
+    """Band of each age in years, by decades from 30 to 60, as text; a missing age has no band.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> age_bands(pd.Series([29.9, 30.0, 71.0])).tolist()
+    ['29 and younger', '30-39', '60 and older']
+    """
+    import pandas as pd
+
+    edges = (float("-inf"), *_AGE_LIMITS, float("inf"))
+    return pd.cut(ages, edges, right=False, labels=_AGE_LABELS).astype(object)
 
 
 def group_labels(column: pd.Series) -> NDArray[np.object_]:

@@ -51,7 +51,7 @@ class ChampionMargin(_Gate):
 
 
 class FairnessGates(BaseModel):
-    """Selection rates by department and by each sensitive attribute."""
+    """Selection and error rates by department, age band and each sensitive attribute."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,6 +65,12 @@ class FairnessGates(BaseModel):
     """Smallest over largest selection rate."""
     difference: Ceiling
     """Largest minus smallest selection rate."""
+    fpr_difference: Ceiling | None = None
+    """Largest minus smallest share of stayers flagged; null is not asked."""
+    fnr_difference: Ceiling | None = None
+    """Largest minus smallest share of leavers missed; null is not asked."""
+    report_only: tuple[str, ...] = ()
+    """Attributes whose figures are shown and never hold a candidate."""
 
 
 class GatePolicy(BaseModel):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fairlearn.metrics import MetricFrame, selection_rate
+from fairlearn.metrics import MetricFrame, false_negative_rate, false_positive_rate, selection_rate
 
 from attrition.errors import UsageError
 from attrition.evaluation.fairness import FairnessReport, assess_fairness, gaps
@@ -41,6 +41,20 @@ def test_rates_and_gaps_are_fairlearns(fairness, attributes, holdout):
     assert report.ratio.value == pytest.approx(frame.ratio())
 
 
+@pytest.mark.parametrize(("gap", "metric"), [("fpr", false_positive_rate), ("fnr", false_negative_rate)])
+def test_differences_of_error_rates_are_fairlearns(fairness, attributes, holdout, gap, metric):
+    """Value of the difference equals MetricFrame's on the compared rows, and lies within its limits."""
+    y, score = holdout(1_500)
+    rows = (attributes["department"] != "<legal>").to_numpy()
+    decisions = (score[rows] >= 0.4).astype(int)
+    frame = MetricFrame(
+        metrics=metric, y_true=y[rows], y_pred=decisions, sensitive_features=attributes["department"][rows]
+    )
+    difference = fairness[0].gaps[f"{gap}_difference"]
+    assert difference.value == pytest.approx(frame.difference())
+    assert difference.low <= difference.value <= difference.high
+
+
 def test_error_rates_per_group_are_of_that_groups_stayers_and_leavers():
     """Of 100 people in a group, 25 left; the 40 selected ones come first."""
     group = report_of([100, 100], [40, 20]).groups[0]
@@ -56,6 +70,8 @@ def test_a_group_without_leavers_has_no_false_negative_rate():
     report = assess_fairness(left, np.zeros(120), teams)[0]
     assert not report.groups[0].fnr.defined
     assert not report.groups[1].fpr.defined
+    assert report.fpr_difference is None
+    assert report.fnr_difference is None
 
 
 def test_small_groups_are_counted_not_compared():
@@ -129,7 +145,8 @@ def test_reports_survive_json(fairness):
 def test_a_stored_report_of_the_first_format_loads():
     """Versions registered long ago stay readable."""
     document = json.loads((GOLDEN / "fairness.json").read_text(encoding="utf-8"))
-    assert FairnessReport.from_dict(document).to_dict() == document
+    added_since = {"fpr_difference": None, "fnr_difference": None}
+    assert FairnessReport.from_dict(document).to_dict() == document | added_since
 
 
 def test_labels_are_escaped_in_a_notebook():

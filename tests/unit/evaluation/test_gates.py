@@ -165,6 +165,29 @@ def test_fairness_outcomes(good, fairness, ratio, difference, outcomes):
     assert verdict.admits == (FAIL not in outcomes)
 
 
+def test_error_rates_are_judged_when_the_policy_asks(good, fairness):
+    """Each limit that is given becomes a gate of its own; without the outcome it does not apply."""
+    policy = GatePolicy.default()
+    asked = {"fpr_difference": {"maximum": 0.1}, "fnr_difference": {"maximum": 0.1}}
+    policy = GatePolicy.model_validate(policy.model_dump() | {"fairness": policy.fairness.model_dump() | asked})
+    report = replace(fairness[1], fpr_difference=estimate(0.15, 0.25), fnr_difference=None, attribute="gender")
+    verdict = judge(policy, replace(good, fairness=(report,)))
+    assert verdict["fairness_fpr_difference.gender"].outcome is FAIL
+    assert verdict["fairness_fnr_difference.gender"].outcome is NOT_APPLICABLE
+    assert not verdict.admits
+
+
+def test_an_attribute_that_is_only_reported_never_holds(good, fairness):
+    """Its figures stand in the message; as the only attribute it is no evidence of fairness either."""
+    apart = replace(fairness[1], difference=estimate(0.4, 0.6), attribute="age_band")
+    verdict = judge(GatePolicy.default(), replace(good, fairness=(apart,)))
+    result = verdict["fairness_difference.age_band"]
+    assert (result.outcome, result.holds) == (NOT_APPLICABLE, False)
+    assert "0.500 [0.400, 0.600]" in result.message
+    required = judge(GatePolicy.default().with_overrides(check_fairness=True), replace(good, fairness=(apart,)))
+    assert not required.admits
+
+
 def test_fairness_does_not_apply_without_groups_or_when_switched_off(good, fairness):
     """Both are said, neither passes."""
     lone = replace(fairness[1], groups=fairness[1].groups[:1], ratio=None, difference=None)
