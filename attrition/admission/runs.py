@@ -179,6 +179,7 @@ def train(
         seed=plan.seed,
         calibration=plan.calibration,
         objective=plan.objective,
+        mitigation=plan.mitigation,
         lineage=lineage,
     )
     run_id = tracking.start_training_run(settings, candidate)

@@ -174,6 +174,8 @@ def run_view(run: JudgedRun, version: ModelVersion | None = None) -> RenderableT
     if run.search is not None:
         search = run.search
         pairs["search"] = f"{len(search.trials)} trials, {search.n_pruned} stopped early, {search.seconds:.0f} s"
+    if candidate.mitigation is not None:
+        pairs["mitigation"] = candidate.mitigation["summary"]
     if version is not None:
         pairs["registered"] = f"{version.version} ({', '.join(version.aliases) or 'no alias'})"
     return _pairs("Candidate", pairs)
@@ -186,6 +188,7 @@ def run_document(run: JudgedRun, version: ModelVersion | None = None) -> dict[st
         "family": run.candidate.family,
         "parameters": dict(run.candidate.parameters),
         "threshold": run.candidate.threshold,
+        "mitigation": run.candidate.mitigation,
         "seconds": round(run.seconds, 1),
         "n_trials": len(run.search.trials) if run.search else 0,
         "evaluation": run.evaluation.to_dict(),

@@ -202,6 +202,7 @@ class Package:
             lineage=self.lineage,
             oof_true=oof_true,
             oof_score=oof_score,
+            mitigation=document.get("mitigation"),
         )
 
 
@@ -305,6 +306,7 @@ def _candidate_document(candidate: Candidate, parity: Parity) -> dict[str, Any]:
         "lineage": candidate.lineage.to_dict(),
         "fingerprint": candidate.lineage.fingerprint,
         "parity": parity.to_dict(),
+        "mitigation": candidate.mitigation,
     }
 
 

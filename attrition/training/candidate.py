@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from attrition.errors import Fault, InsufficientData
 from attrition.training.families import family_named
 from attrition.training.lineage import Lineage, code_version
+from attrition.training.mitigation import groups_of, mitigate
 from attrition.training.threshold import ThresholdObjective, choose_threshold
 
 if TYPE_CHECKING:
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
     from attrition.data.employees import EmployeeTable
     from attrition.data.schema import FeatureSchema
     from attrition.training.families import Family, Value
+    from attrition.training.mitigation import Mitigated, Mitigation
     from attrition.training.plan import Calibration
+
+    Folds = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 __all__ = ["MIN_PERSONS_PER_FOLD", "Candidate", "Lineage", "check_learnable", "code_version", "fit_candidate"]
 
@@ -66,6 +71,7 @@ class Candidate:
     lineage: Lineage
     oof_true: NDArray[np.int8]
     oof_score: NDArray[np.float64]
+    mitigation: Mapping[str, Any] | None = None
 
     def score(self, features: pd.DataFrame) -> NDArray[np.float64]:
         """Probability that each person leaves within the horizon, shape (n_rows,), in [0, 1].
@@ -133,6 +139,7 @@ def fit_candidate(
     seed: int = 42,
     calibration: Calibration = "sigmoid",
     objective: ThresholdObjective | None = None,
+    mitigation: Mitigation | None = None,
     lineage: Lineage,
 ) -> Candidate:
     """Fit one configuration on all rows, calibrate it and choose its threshold on out-of-fold scores.
@@ -151,15 +158,17 @@ def fit_candidate(
         Map from scores to probabilities, one for the whole model.
     objective
         Default: best accuracy with a recall of at least one half.
+    mitigation
+        Even decisions out over an attribute's groups; None fits the rows as they are.
     lineage
         Recorded with the candidate.
 
     Raises
     ------
     ConfigError
-        There is no such family, or it does not accept the parameters.
+        There is no such family, it does not accept the parameters, or the data lack the attribute to mitigate by.
     InsufficientData
-        See :func:`check_learnable`.
+        See :func:`check_learnable`, and :func:`attrition.training.mitigation.groups_of`.
     """
     from attrition.data.splits import stratified_folds
 
@@ -169,8 +178,16 @@ def fit_candidate(
     check_learnable(table, n_folds)
     folds = stratified_folds(table, n_folds, seed)
     pipeline = chosen.build(table.schema, parameters, seed)
+    fit_parameters: dict[str, Any] = {}
+    mitigated: Mitigated | None = None
     with one_thread(), _folds_at_once(chosen):
-        classifier, scores = _fit(pipeline, table.features, table.target, folds, calibration)
+        if mitigation is not None:
+            groups = groups_of(table, mitigation)
+            attempt = partial(_attempt, table.features, table.target, folds)
+            reduced, mitigated = mitigate(pipeline, groups, table.target, mitigation, objective, attempt)
+            if reduced is not None:
+                pipeline, fit_parameters = reduced, {"sensitive_features": groups}
+        classifier, scores = _fit(pipeline, table.features, table.target, folds, calibration, fit_parameters)
     choice = choose_threshold(table.target, scores, objective)
     return Candidate(
         classifier=classifier,
@@ -183,6 +200,7 @@ def fit_candidate(
         lineage=lineage,
         oof_true=table.target,
         oof_score=scores,
+        mitigation=None if mitigated is None else mitigated.to_dict(),
     )
 
 
@@ -201,30 +219,46 @@ def _fit(
     pipeline: Any,
     features: pd.DataFrame,
     y: NDArray[np.int8],
-    folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    folds: Folds,
     calibration: Calibration,
+    parameters: Mapping[str, Any],
 ) -> tuple[Any, NDArray[np.float64]]:
     """The fitted classifier and its out-of-fold probabilities."""
     from sklearn.base import clone
     from sklearn.calibration import CalibratedClassifierCV
 
     if calibration == "none":
-        scores = _out_of_fold(clone(pipeline), "predict_proba", features, y, folds)[:, 1]
-        pipeline.fit(features, y)
-        return pipeline, scores
+        scores = _out_of_fold(clone(pipeline), "predict_proba", features, y, folds, parameters)[:, 1]
+        pipeline.fit(features, y, **parameters)
+        return _plain(pipeline), scores
     classifier = CalibratedClassifierCV(pipeline, method=calibration, cv=folds, ensemble=False)
-    classifier.fit(features, y)
+    classifier.fit(features, y, **parameters)
     (calibrated,) = classifier.calibrated_classifiers_
     # these are the scores that its map was fitted to. It discards them, and scikit-learn has no public way to build a
     # fitted CalibratedClassifierCV from scores at hand (a frozen pipeline would be calibrated on rows that it has
     # seen), so the folds of the winner, and only of the winner, are fitted twice
     # the same choice as CalibratedClassifierCV makes, so that its map fits these scores
     method = "decision_function" if hasattr(calibrated.estimator, "decision_function") else "predict_proba"
-    raw = _out_of_fold(clone(pipeline), method, features, y, folds)
+    raw = _out_of_fold(clone(pipeline), method, features, y, folds, parameters)
     scores = calibrated.calibrators[0].predict(raw if raw.ndim == 1 else raw[:, 1])
+    calibrated.estimator = _plain(calibrated.estimator)
     # the fold indices have served; they are longer than the model
-    classifier.set_params(cv=len(folds))
+    classifier.set_params(cv=len(folds), estimator=_plain(pipeline))
     return classifier, np.asarray(scores, dtype=np.float64)
+
+
+def _plain(estimator: Any) -> Any:
+    """The pipeline that a reduction fitted or would fit: groups matter in training only."""
+    return getattr(estimator, "pipeline_", getattr(estimator, "pipeline", estimator))
+
+
+def _attempt(
+    features: pd.DataFrame, y: NDArray[np.int8], folds: Folds, estimator: Any, parameters: Mapping[str, Any]
+) -> NDArray[np.float64]:
+    """Out-of-fold scores in [0, 1]; calibration would change neither their order nor, so, any decision."""
+    from sklearn.base import clone
+
+    return _out_of_fold(clone(estimator), "predict_proba", features, y, folds, parameters)[:, 1]
 
 
 def _out_of_fold(
@@ -232,8 +266,10 @@ def _out_of_fold(
     method: str,
     features: pd.DataFrame,
     y: NDArray[np.int8],
-    folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    folds: Folds,
+    parameters: Mapping[str, Any],
 ) -> NDArray[np.float64]:
     from sklearn.model_selection import cross_val_predict
 
-    return np.asarray(cross_val_predict(pipeline, features, y, cv=folds, method=method), dtype=np.float64)
+    scores = cross_val_predict(pipeline, features, y, cv=folds, method=method, params=dict(parameters))
+    return np.asarray(scores, dtype=np.float64)

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from attrition.settings import config_file, load_yaml
 from attrition.training.families import FAMILIES, Value
+from attrition.training.mitigation import Mitigation
 from attrition.training.spaces import Space
 from attrition.training.threshold import ThresholdObjective
 
@@ -60,6 +61,8 @@ class SearchPlan(BaseModel):
     """Map from the winner's scores to probabilities, fitted on out-of-fold scores."""
     objective: ThresholdObjective = ThresholdObjective()
     """What the decision threshold is chosen for."""
+    mitigation: Mitigation | None = None
+    """Even the winner's decisions out over the groups of an attribute; null takes it as the search found it."""
 
     @field_validator("families")
     @classmethod
@@ -96,6 +99,8 @@ class SearchPlan(BaseModel):
     def digest(self) -> str:
         """SHA-256 (hex) of what decides the result; the name and description do not."""
         essence = self.model_dump(mode="json", exclude={"name", "description"})
+        if self.mitigation is None:  # a plan without it keeps the digest that it had before there was such a thing
+            del essence["mitigation"]
         return hashlib.sha256(json.dumps(essence).encode()).hexdigest()
 
     def first_parameters(self, family: str) -> Mapping[str, Value]:

@@ -116,6 +116,7 @@ def search(
                 seed=plan.seed,
                 calibration=plan.calibration,
                 objective=plan.objective,
+                mitigation=plan.mitigation,
                 lineage=lineage,
             )
         trials = tuple(sorted(study.trials, key=lambda trial: trial.number))

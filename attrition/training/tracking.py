@@ -187,6 +187,8 @@ def _write_artifacts(
         "importance.json": [feature._asdict() for feature in importance],
         "libraries.json": library_versions(),
     }
+    if candidate.mitigation is not None:
+        documents["mitigation.json"] = candidate.mitigation
     if quality is not None:
         documents["quality.json"] = quality.to_dict()
     for name, document in documents.items():
@@ -223,6 +225,7 @@ def _parameters(candidate: Candidate) -> dict[str, Any]:
         "n_rows": len(candidate.oof_true),
         "n_leavers": int(candidate.oof_true.sum()),
         "n_features": len(candidate.schema.names),
+        "mitigation": candidate.mitigation["attribute"] if candidate.mitigation else "none",
     }
 
 
