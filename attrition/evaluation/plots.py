@@ -8,6 +8,7 @@ which threshold.
 from __future__ import annotations
 
 from io import BytesIO
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -164,7 +165,7 @@ def fairness_plot(report: FairnessReport) -> Figure:
     axes.set_xlim(left=0)
     axes.set_xlabel("Share flagged as leaving")
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.8)
-    figure.supxlabel(report.summary, **_CAPTION)
+    figure.supxlabel("\n".join(wrap(report.summary, 86)), **_CAPTION)
     return figure
 
 
