@@ -14,6 +14,7 @@
     └── PlatformError            Ray, MLflow, Serve or storage did not do its part
         ├── RayUnreachable
         ├── TrackingUnreachable
+        ├── AuditUnavailable     the audit log cannot be written or read; the action is refused
         ├── PortInUse
         └── ServingError         the HTTP endpoint or the Serve application
 
@@ -124,6 +125,10 @@ class RayUnreachable(PlatformError):
 
 class TrackingUnreachable(PlatformError):
     """No MLflow server answers at the address."""
+
+
+class AuditUnavailable(PlatformError):
+    """The database of the audit log does not answer; what cannot be recorded is not done."""
 
 
 class PortInUse(PlatformError):

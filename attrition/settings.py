@@ -27,6 +27,8 @@ _VARIABLES: tuple[tuple[str, str], ...] = (
     ("ATTRITION_TABLES", "tables"),
     ("ATTRITION_BUNDLES", "bundles"),
     ("ATTRITION_KEY_FILE", "key_file"),
+    ("ATTRITION_DATABASE_URL", "database_url"),
+    ("ATTRITION_AUDIT_KEY_FILE", "audit_key_file"),
     ("ATTRITION_EXPERIMENT", "experiment"),
     ("ATTRITION_SERVE_HOST", "serve_host"),
     ("ATTRITION_SERVE_PORT", "serve_port"),
@@ -49,6 +51,12 @@ class Settings(BaseModel):
     """Folder or URI that serving replicas read verified model versions from; empty means ``home/bundles``."""
     key_file: Path | None = None
     """File of the pseudonym key, created on first use; None means ``home/keys/pseudonym.key``, outside the tables."""
+    database_url: str = Field(default="", repr=False)
+    """Database of the audit log, ``sqlite:///path`` or ``postgresql://user:password@host/database``; empty means SQLite
+    in ``home/governance.db``. May hold a password: never printed."""
+    audit_key_file: Path | None = None
+    """File of the key that signs the audit log's heads, created on first use; None means ``home/keys/audit.pem``. On a
+    cluster mount the same one everywhere, outside the database."""
     tracking_uri: str = ""
     """MLflow tracking and registry address; empty means SQLite in ``home/mlflow.db``."""
     experiment: str = "attrition"
@@ -98,6 +106,8 @@ class Settings(BaseModel):
                 "tables": _place(settings.tables) or str(home / "tables"),
                 "bundles": _place(settings.bundles) or str(home / "bundles"),
                 "key_file": _absolute(settings.key_file or home / "keys" / "pseudonym.key"),
+                "database_url": settings.database_url or f"sqlite:///{home / 'governance.db'}",
+                "audit_key_file": _absolute(settings.audit_key_file or home / "keys" / "audit.pem"),
                 "tracking_uri": settings.tracking_uri or f"sqlite:///{home / 'mlflow.db'}",
             }
         )
