@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from attrition.governance.actions import Action
     from attrition.governance.audit_chain import Break
+    from attrition.governance.audit_export import Exported
     from attrition.governance.audit_heads import Head, SigningKey
     from attrition.governance.audit_store import AuditStore
 
@@ -247,6 +248,39 @@ class AuditLog:
             raise IntegrityError(Fault("audit log", f"cannot be signed: {found}", "", remedy))
         assert head is not None
         return head
+
+    def export(self, target: str | Path, *, first: int | None = None) -> Exported | None:
+        """Write events with a signed head as JSON Lines, for storage that forgets nothing.
+
+        Parameters
+        ----------
+        target
+            A folder or its address (``abfss://...``), in which the file is named by its range,
+            ``audit-000000000001-000000004711.jsonl``; or a new file that ends in ``.jsonl``.
+        first
+            Sequence of the first event; None: what came since the newest export in the folder, which is checked to be
+            of this log. Everything to the last event is written.
+
+        Returns
+        -------
+        Exported or None
+            None when there is nothing to write.
+
+        Raises
+        ------
+        IntegrityError
+            The log is not what was appended or exported before; no file appears.
+        UsageError
+            The file exists, or the log was opened without a signing key.
+        PlatformError
+            The storage cannot be written, or the database does not answer.
+        """
+        from attrition.governance import audit_export
+
+        if first is not None and first < 1:
+            raise UsageError(Fault("first event", f"is {first}", "1 or more"))
+        self._signer()
+        return audit_export.export(self._store, audit_export.Archive(target), self.head, first)
 
     @property
     def public_key(self) -> str:

@@ -71,6 +71,8 @@ class Reason(StrEnum):
     """The log ends before an event that a signed head vouches for."""
     REWRITTEN = "rewritten"
     """The chain is consistent, but not the one that was signed."""
+    UNSIGNED = "unsigned"
+    """An event follows the last one that the head of an export covers."""
     FORGED_HEAD = "forged head"
     """The signature of a head does not fit its content."""
     UNKNOWN_KEY = "unknown key"

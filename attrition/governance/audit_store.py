@@ -121,6 +121,15 @@ class AuditStore:
         with self._transaction() as connection:
             return _end(connection)
 
+    def hash_of(self, sequence: int) -> str | None:
+        """Hash of an event, for 0 the one before the first; None when there is no such event."""
+        if sequence == 0:
+            return GENESIS
+        query = sa.select(EVENTS.c.hash).where(EVENTS.c.sequence == sequence)
+        with self._transaction() as connection:
+            found: str | None = connection.execute(query).scalar_one_or_none()
+        return found
+
     def heads(self, *, newest: int | None = None) -> list[Head]:
         """All heads, or the newest ones, in the order in which they were signed."""
         query = sa.select(*(HEADS.c[name] for name in Head.__slots__)).order_by(HEADS.c.id.desc()).limit(newest)
