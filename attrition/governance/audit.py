@@ -23,7 +23,7 @@ import logging
 import time as clock
 import uuid
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from attrition.errors import Fault, IntegrityError, NotFound, PlatformError, UsageError
@@ -331,15 +331,18 @@ class AuditLog:
             logger.error("the audit log was tampered with, no head was signed: %s", found)
 
     def _due(self, sequence: int) -> bool:
-        if self._last_head is None:
-            newest = self._store.heads(newest=1)
-            if not newest:
-                return True
-            age = datetime.now(UTC) - datetime.fromisoformat(newest[0].time)
-            self._last_head = (newest[0].sequence, clock.monotonic() - age.total_seconds())
-        last, moment = self._last_head
-        overdue = clock.monotonic() - moment >= timedelta(minutes=self._head_minutes).total_seconds()
-        return sequence - last >= self._head_events or overdue
+        if self._last_head is not None and not self._overdue(sequence, *self._last_head):
+            return False
+        newest = self._store.heads(newest=1)  # another process may have signed meanwhile
+        if not newest:
+            return True
+        age = datetime.now(UTC) - datetime.fromisoformat(newest[0].time)
+        self._last_head = (newest[0].sequence, clock.monotonic() - age.total_seconds())
+        return self._overdue(sequence, *self._last_head)
+
+    def _overdue(self, sequence: int, last: int, moment: float) -> bool:
+        late = clock.monotonic() - moment >= 60 * self._head_minutes
+        return late or sequence - last >= self._head_events
 
 
 def _text(moment: datetime | None) -> str:

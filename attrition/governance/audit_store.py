@@ -150,9 +150,10 @@ class AuditStore:
         if last is not None:
             query = query.where(EVENTS.c.sequence <= last)
         with self._transaction() as connection:
-            streamed = connection.execution_options(yield_per=_BATCH).execute(query.order_by(EVENTS.c.sequence))
-            for row in streamed.mappings():
-                yield _document(row)
+            stream = connection.execution_options(yield_per=_BATCH)
+            with stream.execute(query.order_by(EVENTS.c.sequence)) as rows:  # closes the cursor of whoever stops early
+                for row in rows.mappings():
+                    yield _document(row)
 
     def newest(self, conditions: Mapping[str, str], limit: int) -> list[dict[str, Any]]:
         """The last `limit` events that fit, the oldest of them first; conditions as in :meth:`documents`."""
