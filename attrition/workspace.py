@@ -16,7 +16,7 @@ The Workspace composes the packages and adds no logic of its own. What people do
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     from attrition.data.outcomes import Recorded
     from attrition.data.tables import SnapshotRef, Tables
     from attrition.evaluation.gates import GatePolicy
+    from attrition.governance.audit import AuditLog
+    from attrition.governance.audit_chain import Verification
+    from attrition.governance.audit_events import Record
+    from attrition.governance.audit_export import Exported
+    from attrition.governance.audit_heads import Head
     from attrition.governance.privacy import PseudonymKey
     from attrition.registry.bundle import BundleRef
     from attrition.registry.models import ModelRegistry, ModelVersion
@@ -125,6 +130,11 @@ class Workspace:
             return self.models.export_bundle(ref)  # the registry is opened only for a version that is not served yet
 
         return TrafficControl(self.settings, export)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """The audit log: who did what, when and why."""
+        return self._open.enter_context(closing(Audit(self.settings)))
 
     def ray(self, *, serving: bool = False) -> RaySession:
         """The Ray session of this workspace, started or joined on first use and closed by :meth:`close`.
@@ -578,6 +588,104 @@ class Outcomes:
         predictions = self._workspace.predictions.between(end=moment)
         known = self.table.current(moment)
         return predictions.join(matured_labels(predictions, known, horizon_days=horizon_days, as_of=moment))
+
+
+class Audit:
+    """The audit log; reached as ``Workspace.audit``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def log(self) -> AuditLog:
+        """The log in the project's database, with the project's signing key."""
+        from attrition.governance.audit import AuditLog
+
+        self._settings.prepare_home()
+        return AuditLog.open(self._settings.database_url, signing_key=self._settings.audit_key_file)
+
+    def close(self) -> None:
+        """Close the connections to the database; the next call opens them again."""
+        if "log" in self.__dict__:
+            self.log.close()
+
+    def records(self, **conditions: Any) -> list[Record]:
+        """Events that fit all conditions, the newest last; see :meth:`attrition.governance.audit.AuditLog.records`."""
+        return self.log.records(**conditions)
+
+    def record(self, sequence: int) -> Record:
+        """One event.
+
+        Raises
+        ------
+        NotFound
+            There is none with this sequence.
+        """
+        return self.log.record(sequence)
+
+    def verify(self, *, heads: Sequence[Path] = (), public_keys: Sequence[Path] = ()) -> Verification:
+        """Whether the log is what was recorded, and extends each of the heads that were kept elsewhere.
+
+        Parameters
+        ----------
+        heads
+            Files that :meth:`head` wrote.
+        public_keys
+            Files of keys that are trusted beside the log's own, as :meth:`key` writes them.
+        """
+        from attrition.governance.audit_heads import Head, public_key_file
+
+        kept = [Head.from_file(path) for path in heads]
+        return self.log.verify(heads=kept, public_keys=[public_key_file(path) for path in public_keys])
+
+    def verify_exports(
+        self, exports: Sequence[Path], *, heads: Sequence[Path] = (), public_keys: Sequence[Path] = ()
+    ) -> list[Verification]:
+        """Whether exported files, given in the order of the log, are what was recorded; the database is not asked."""
+        from attrition.governance.audit_heads import Head, public_key_file
+        from attrition.governance.audit_verify import verify_exports
+
+        trusted = set(map(public_key_file, public_keys))
+        own = self._settings.audit_key_file
+        if own is not None and own.exists():  # an auditor's machine has none, and needs none
+            trusted.add(self.log.public_key)
+        return verify_exports(exports, trusted, [Head.from_file(path) for path in heads])
+
+    def export(self, target: str | Path, *, first: int | None = None) -> Exported | None:
+        """Write events with a signed head; see :meth:`attrition.governance.audit.AuditLog.export`."""
+        return self.log.export(target, first=first)
+
+    def head(self, out: Path | None = None) -> Head:
+        """Sign the log as it is, and write the head to the new file `out`, to be kept elsewhere.
+
+        Raises
+        ------
+        IntegrityError
+            An event since the last head is not what was recorded.
+        UsageError
+            `out` exists or cannot be written.
+        """
+        from attrition.governance.key_files import write_new
+
+        head = self.log.head()
+        if out is not None:
+            write_new(out, head.to_json())
+        return head
+
+    def key(self, out: Path | None = None) -> dict[str, str]:
+        """The public key that verifies heads and exports: ``key_id``, ``public_key`` (hexadecimal), ``pem``.
+
+        Parameters
+        ----------
+        out
+            New file that gets the PEM.
+        """
+        from attrition.governance.audit_heads import key_id
+        from attrition.governance.key_files import write_new
+
+        if out is not None:
+            write_new(out, self.log.public_pem)
+        return {"key_id": key_id(self.log.public_key), "public_key": self.log.public_key, "pem": self.log.public_pem}
 
 
 def _utc(moment: datetime | None) -> datetime | None:

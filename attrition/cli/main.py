@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from attrition import __version__
-from attrition.cli import data, models, outcomes, predictions, quickstart, score, serve, traffic, training
+from attrition.cli import audit, data, models, outcomes, predictions, quickstart, score, serve, traffic, training
 from attrition.cli.console import say_error
 from attrition.errors import AttritionError, PlatformError, UsageError
 
@@ -91,6 +91,7 @@ app.add_typer(serve.app, name="serve")
 app.add_typer(predictions.app, name="predictions")
 app.add_typer(outcomes.app, name="outcomes")
 app.add_typer(traffic.app, name="traffic")
+app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:

@@ -27,15 +27,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from attrition.errors import Fault, IntegrityError, NotFound, PlatformError, UsageError
-from attrition.governance.audit_chain import GENESIS, Mark, Verification, check_chain
+from attrition.governance.actions import Action
+from attrition.governance.audit_chain import GENESIS, Break, Mark, Reason, Verification, check_chain
 from attrition.governance.audit_events import JSON, Event, Outcome, Record, person
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+    from enum import StrEnum
     from pathlib import Path
 
-    from attrition.governance.actions import Action
-    from attrition.governance.audit_chain import Break
     from attrition.governance.audit_export import Exported
     from attrition.governance.audit_heads import Head, SigningKey
     from attrition.governance.audit_store import AuditStore
@@ -180,7 +180,7 @@ class AuditLog:
         Raises
         ------
         UsageError
-            A time without a zone, or a limit below 1.
+            A time without a zone, a limit below 1, an unknown action or outcome.
         AuditUnavailable
             The database does not answer.
         """
@@ -190,9 +190,9 @@ class AuditLog:
             "since": None if since is None else _text(since),
             "until": None if until is None else _text(until),
             "actor": actor,
-            "action": action,
+            "action": None if action is None else _word(Action, "action", action),
             "subject": subject,
-            "outcome": outcome,
+            "outcome": None if outcome is None else _word(Outcome, "outcome", outcome),
             "correlation": correlation,
         }
         given = {name: str(value) for name, value in conditions.items() if value is not None}
@@ -313,6 +313,8 @@ class AuditLog:
             check = check_chain(documents, [base, end], first=base.sequence + 1, previous=base.hash)
         if check.found is not None:
             return None, check.found
+        if end.sequence < base.sequence:
+            return None, Break(end.sequence + 1, Reason.TRUNCATED, f"a signed head covers {base.sequence} events")
         head = key.sign(end, time)
         self._store.add_head(head)
         return head, None
@@ -352,6 +354,12 @@ def _text(moment: datetime | None) -> str:
     if moment.tzinfo is None:
         raise UsageError(Fault("audit log", "a time has no zone", "", "use datetime.now(UTC)"))
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _word(kind: type[StrEnum], name: str, word: str) -> str:
+    if word not in list(kind):
+        raise UsageError(Fault(name, f"{word!r} is unknown", f"allowed: {', '.join(kind)}"))
+    return str(word)
 
 
 def _os_user() -> str:

@@ -8,6 +8,7 @@ somewhere else, a head of 400 bytes vouches for every event up to its own.
 from __future__ import annotations
 
 import binascii
+import json
 import logging
 import re
 from dataclasses import asdict, dataclass
@@ -71,6 +72,10 @@ class Head:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready document, the one that head files and exports hold."""
         return {"format": FORMAT, **asdict(self)}
+
+    def to_json(self) -> str:
+        """Text of a head file."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
 
     @classmethod
     def from_dict(cls, document: Any) -> Self:

@@ -125,10 +125,11 @@ def _verify(
     end = opening.head.sequence
     believed, breaks = examine([opening.head], trusted)
     own = [head.mark for head in believed]
-    # the event before the first is known from the file before, and an earlier file need not reach all heads
-    known = [mark for mark in marks if final or mark.sequence <= end] + ([after] if after else [])
+    known = [mark for mark in marks if final or mark.sequence <= end]  # an earlier file need not reach all heads
+    if after is not None and opening.first == after.sequence + 1:
+        known.append(after)
     check = check_chain(_events(file), [*own, *known], first=opening.first, previous=opening.previous)
-    if check.found is None and after is not None and opening.first != after.sequence + 1:
+    if after is not None and opening.first != after.sequence + 1:
         reason = Reason.MISSING if opening.first > after.sequence + 1 else Reason.REORDERED
         check = replace(check, found=Break(after.sequence + 1, reason, f"the file begins with event {opening.first}"))
     if check.found is None and check.last > end:

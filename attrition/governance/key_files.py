@@ -1,4 +1,4 @@
-"""Files that hold a secret: made once, complete or not at all, readable by their owner only."""
+"""Files that are made once: secrets, readable by their owner only, and what is handed out about them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import stat
 import tempfile
 from typing import TYPE_CHECKING
+
+from attrition.errors import Fault, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +36,22 @@ def create_once(path: Path, content: bytes) -> None:
             os.link(name, path)
     finally:
         os.unlink(name)  # noqa: PTH108 (the name is a str of mkstemp)
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write `text` to a new file at `path`.
+
+    Raises
+    ------
+    UsageError
+        It exists, or cannot be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        found = f"cannot be written ({error.strerror})"
+        raise UsageError(Fault(str(path), found, "an existing file is never replaced", "name another")) from error
 
 
 def exposed(path: Path) -> bool:
