@@ -629,7 +629,7 @@ class Audit:
         Parameters
         ----------
         heads
-            Files that :meth:`head` wrote.
+            Files that :meth:`head` wrote, or exports.
         public_keys
             Files of keys that are trusted beside the log's own, as :meth:`key` writes them.
         """

@@ -74,7 +74,8 @@ def verify(
         typer.Argument(metavar="[EXPORT...]", help="Exported files, in the order of the log; the log itself if none."),
     ] = None,
     heads: Annotated[
-        list[Path] | None, typer.Option("--head", metavar="FILE", help="A head that was kept elsewhere; repeatable.")
+        list[Path] | None,
+        typer.Option("--head", metavar="FILE", help="A head, or an export, that was kept elsewhere; repeatable."),
     ] = None,
     public_keys: Annotated[
         list[Path] | None,

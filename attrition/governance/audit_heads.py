@@ -39,6 +39,7 @@ FORMAT = "attrition-audit-head/1"
 
 _DOMAIN = b"attrition/audit/head/1\x00"
 _FIELDS = {"format": str, "sequence": int, "hash": str, "time": str, "public_key": str, "signature": str}
+_MAX_HEAD = 10_000  # bytes; the line has some 500
 _is_key = re.compile(r"[0-9a-f]{64}").fullmatch
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Head:
 
     def to_json(self) -> str:
         """Text of a head file."""
-        return json.dumps(self.to_dict(), indent=2) + "\n"
+        return json.dumps(self.to_dict()) + "\n"
 
     @classmethod
     def from_dict(cls, document: Any) -> Self:
@@ -94,7 +95,7 @@ class Head:
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Head in a file that ``attrition audit head --out`` wrote.
+        """Head in a file that ``attrition audit head --out`` wrote, or in the first line of an export.
 
         Raises
         ------
@@ -102,10 +103,12 @@ class Head:
             The file cannot be read or holds no head.
         """
         try:
-            return cls.from_dict(parse(path.read_bytes()))
+            with path.open("rb") as file:
+                document = parse(file.readline(_MAX_HEAD))
+            return cls.from_dict(document.get("head", document) if isinstance(document, dict) else None)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is no head of an audit log"
-            remedy = "give a file that attrition audit head --out wrote"
+            remedy = "give a file that attrition audit head --out or audit export wrote"
             raise ConfigError(Fault(str(path), f"cannot be used as a head ({why})", "", remedy)) from error
 
     @property

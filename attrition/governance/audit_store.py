@@ -35,6 +35,7 @@ LOCK_SECONDS = 30
 """How long a writer waits for its turn."""
 
 _LOCK = int.from_bytes(sha256(b"attrition/audit/lock").digest()[:8], "big", signed=True)
+_POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 _BATCH = 1_000
 _SYNC_FULL = "PRAGMA synchronous=FULL"  # in WAL mode the default may lose the last commits with the power
 
@@ -217,14 +218,16 @@ def _parsed(text: str) -> URL:
     allowed = "sqlite:///path or postgresql://user:password@host/database"
     try:
         url = make_url(text)
-    except ArgumentError as error:
-        raise ConfigError(Fault("ATTRITION_DATABASE_URL", "is no address of a database", allowed)) from error
+    except (ArgumentError, ValueError):  # whose words may repeat a password
+        raise ConfigError(Fault("ATTRITION_DATABASE_URL", "is no address of a database", allowed)) from None
     if url.drivername == "sqlite" and url.database and url.database != ":memory:":
         return url
-    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg") and url.host is not None:
-        return url.set(drivername="postgresql+psycopg")
-    found = "names no file" if url.drivername == "sqlite" else f"begins with {url.drivername}"
-    raise ConfigError(Fault("ATTRITION_DATABASE_URL", found, allowed))
+    if url.drivername in _POSTGRESQL and (url.host or url.query.get("host")):
+        return url.set(drivername=_POSTGRESQL[-1])
+    found = {"sqlite": "names no file", **dict.fromkeys(_POSTGRESQL, "names no host")}
+    raise ConfigError(
+        Fault("ATTRITION_DATABASE_URL", found.get(url.drivername, f"begins with {url.drivername}"), allowed)
+    )
 
 
 def _engine(url: URL) -> Engine:

@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         type=Path,
         default=[],
-        help="file of a head that was kept elsewhere; may be repeated",
+        help="file of a head, or an export, that was kept elsewhere; may be repeated",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     given = parser.parse_args(arguments)

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from attrition.errors import AuditUnavailable
+from attrition.governance import audit_store
 from attrition.governance.actions import Action
 from attrition.governance.audit import AuditLog, Event, Outcome
 from attrition.governance.audit_chain import Reason
@@ -200,6 +201,22 @@ def test_a_host_that_accepts_and_says_nothing_is_not_waited_for(key):
         with pytest.raises(AuditUnavailable, match="does not answer"):
             log.append(Event(Action.TRAIN, "x", Outcome.STARTED))
         assert time.monotonic() - begin < 10
+
+
+def test_a_writer_that_never_ends_is_not_waited_for(url, key, monkeypatch):
+    """The turn has a time limit, and the event is not recorded."""
+    monkeypatch.setattr(audit_store, "LOCK_SECONDS", 1)
+    with AuditLog.open(url, signing_key=key) as log:
+        fill(log, 1)
+        lock = f"SELECT pg_advisory_xact_lock({audit_store._LOCK})"
+        with owner(url) as connection:
+            connection.execute(sa.text("BEGIN IMMEDIATE" if url.startswith("sqlite") else lock))
+            begin = time.monotonic()
+            with pytest.raises(AuditUnavailable, match="lock"):
+                fill(log, 1)
+            assert time.monotonic() - begin < 5
+        fill(log, 1)
+        assert log.verify().last == 2
 
 
 def test_a_wrong_password_is_not_repeated(postgres_server):

@@ -50,7 +50,16 @@ COMMANDS = [
     ["traffic", "switch"],
     ["traffic", "rollback"],
     ["traffic", "history"],
+    ["audit"],
+    ["audit", "list"],
+    ["audit", "show"],
+    ["audit", "verify"],
+    ["audit", "export"],
+    ["audit", "head"],
+    ["audit", "key"],
 ]
+
+GROUPS = [["data"], ["models"], ["serve"], ["predictions"], ["outcomes"], ["traffic"], ["audit"]]
 
 
 @pytest.fixture
@@ -71,7 +80,7 @@ def test_every_command_has_help_with_an_example(command):
     """`--help` exits 0, and a command that does something shows how it is called."""
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
-    if command and command not in (["data"], ["models"], ["serve"], ["predictions"], ["outcomes"], ["traffic"]):
+    if command and command not in GROUPS:
         assert "Example: attrition" in " ".join(result.output.split())
 
 

@@ -287,6 +287,7 @@ def test_a_file_that_is_no_database(database, key, content):
         ("mysql://hr:s3cret@host/db", "begins with mysql"),
         ("postgresql://", "names no host"),
         ("hr:s3cret@host", "no address"),
+        ("postgresql://hr:s3cret@host:port/db", "no address"),
     ],
 )
 def test_addresses_that_are_none(url, message):
