@@ -227,6 +227,28 @@ def test_a_wrong_password_is_not_repeated(postgres_server):
     assert "s3cret" not in str(caught.value)
 
 
+def test_a_role_that_may_only_add_and_read_is_enough(postgres_server, key):
+    """The account of the application owns nothing: it cannot drop the triggers."""
+    url = postgres_server.new_database()
+    with AuditLog.open(url, signing_key=key) as log:
+        fill(log, 1)
+    with owner(url) as connection:
+        connection.execute(sa.text("DROP ROLE IF EXISTS recorder"))
+        for statement in (
+            "CREATE ROLE recorder LOGIN PASSWORD 'recorder'",
+            "GRANT SELECT, INSERT ON audit_events, audit_heads TO recorder",
+            "GRANT USAGE ON SEQUENCE audit_heads_id_seq TO recorder",
+        ):
+            connection.execute(sa.text(statement))
+    with AuditLog.open(url.replace("attrition:not-a-secret", "recorder:recorder"), signing_key=key) as log:
+        fill(log, 2)
+        assert log.head().sequence == 3
+        assert log.verify().intact
+    with owner(url) as connection:
+        connection.execute(sa.text("DROP OWNED BY recorder"))
+        connection.execute(sa.text("DROP ROLE recorder"))
+
+
 def test_a_server_that_restarts_is_found_again(log, url, postgres_server):
     """A connection that died while it was not used costs nothing but its replacement."""
     if url.startswith("sqlite"):
