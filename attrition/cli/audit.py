@@ -28,6 +28,9 @@ def list_(
     subject: Annotated[str | None, typer.Option(help="What it was done to, such as 1.1.0.")] = None,
     outcome: Annotated[Outcome | None, typer.Option(help="How it ended.")] = None,
     correlation: Annotated[str | None, typer.Option(help="All events of one action.")] = None,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Only starts whose end was not recorded: running, or killed.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, help="Newest events to show.")] = 50,
     as_json: JsonFlag = False,
 ) -> None:
@@ -45,6 +48,7 @@ def list_(
         subject=subject,
         outcome=outcome,
         correlation=correlation,
+        unfinished=unfinished,
         limit=limit,
     )
     emit([record.to_dict() for record in records], records_view(records), as_json=as_json)

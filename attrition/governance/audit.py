@@ -49,7 +49,7 @@ HEAD_EVENTS = 100
 HEAD_MINUTES = 10.0
 """... or when an event comes so long after it."""
 
-_HEADS_LOOKED_AT = 20
+_HEADS_LOOKED_AT = 5
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +168,7 @@ class AuditLog:
         subject: str | None = None,
         outcome: Outcome | str | None = None,
         correlation: str | None = None,
+        unfinished: bool = False,
         limit: int = 1_000,
     ) -> list[Record]:
         """The newest `limit` events that fit all conditions, the oldest of them first.
@@ -176,6 +177,8 @@ class AuditLog:
         ----------
         since, until
             Time with a zone; ``since <= time < until``.
+        unfinished
+            Only starts of actions whose end was not recorded: they still run, or their process was killed.
 
         Raises
         ------
@@ -194,6 +197,7 @@ class AuditLog:
             "subject": subject,
             "outcome": None if outcome is None else _word(Outcome, "outcome", outcome),
             "correlation": correlation,
+            "unfinished": Outcome.STARTED if unfinished else None,
         }
         given = {name: str(value) for name, value in conditions.items() if value is not None}
         return [Record(**document) for document in self._store.newest(given, limit)]
@@ -304,11 +308,9 @@ class AuditLog:
         return self._key
 
     def _sign(self, end: Mark, time: str) -> tuple[Head | None, Break | None]:
-        from attrition.governance.audit_heads import examine
-
         key = self._signer()
-        believed, _ = examine(self._store.heads(newest=_HEADS_LOOKED_AT), {key.public_key})
-        base = max((head.mark for head in believed), key=lambda mark: mark.sequence, default=Mark(0, GENESIS))
+        newest = self._believed()
+        base = Mark(0, GENESIS) if newest is None else newest.mark
         with closing(self._store.documents(first=base.sequence + 1, last=end.sequence)) as documents:
             check = check_chain(documents, [base, end], first=base.sequence + 1, previous=base.hash)
         if check.found is not None:
@@ -335,12 +337,19 @@ class AuditLog:
     def _due(self, sequence: int) -> bool:
         if self._last_head is not None and not self._overdue(sequence, *self._last_head):
             return False
-        newest = self._store.heads(newest=1)  # another process may have signed meanwhile
-        if not newest:
+        newest = self._believed()  # another process may have signed meanwhile
+        if newest is None:
             return True
-        age = datetime.now(UTC) - datetime.fromisoformat(newest[0].time)
-        self._last_head = (newest[0].sequence, clock.monotonic() - age.total_seconds())
+        age = datetime.now(UTC) - datetime.fromisoformat(newest.time)
+        self._last_head = (newest.sequence, clock.monotonic() - age.total_seconds())
         return self._overdue(sequence, *self._last_head)
+
+    def _believed(self) -> Head | None:
+        """The stored head of this log's key that covers most; a forged one must not stand for it."""
+        from attrition.governance.audit_heads import examine
+
+        believed, _ = examine(self._store.heads(newest=_HEADS_LOOKED_AT), {self.public_key})
+        return max(believed, key=lambda head: head.sequence, default=None)
 
     def _overdue(self, sequence: int, last: int, moment: float) -> bool:
         late = clock.monotonic() - moment >= 60 * self._head_minutes

@@ -233,7 +233,7 @@ def examine(heads: Iterable[Head], trusted: Collection[str]) -> tuple[list[Head]
     believed, breaks = [], []
     for head in heads:
         if not _genuine(head):
-            detail = f"the signature of the head of {head.time} does not fit what it says"
+            detail = "the signature of the head does not fit what it says"
             breaks.append(Break(head.sequence, Reason.FORGED_HEAD, detail))
         elif head.public_key not in trusted:
             detail = f"the head of {head.time} is signed by key {head.key_id}, which is not among the trusted ones"
@@ -248,7 +248,7 @@ def _genuine(head: Head) -> bool:
         public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(head.public_key))
         signature = binascii.unhexlify(head.signature)  # unlike bytes.fromhex it takes no blanks
         public.verify(signature, _signed(head))
-    except (InvalidSignature, ValueError):
+    except (InvalidSignature, ValueError, TypeError):  # a database may hold bytes where text belongs
         return False
     return head.signature == head.signature.lower()
 

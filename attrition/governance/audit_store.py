@@ -39,11 +39,13 @@ _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 _BATCH = 1_000
 _SYNC_FULL = "PRAGMA synchronous=FULL"  # in WAL mode the default may lose the last commits with the power
 
+# SQLite holds any value in a column of another name, but only integers in this one
+_Sequence = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _metadata = sa.MetaData()
 EVENTS = sa.Table(
     "audit_events",
     _metadata,
-    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("sequence", _Sequence, primary_key=True, autoincrement=False),
     sa.Column("time", sa.Text, nullable=False, index=True),
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("subject", sa.Text, nullable=False, index=True),
@@ -89,6 +91,7 @@ class AuditStore:
         self.address = self._url.set(query={}).render_as_string(hide_password=True)
         self._engine = _engine(self._url)
         self._prepared = False
+        self._process = os.getpid()
 
     def close(self) -> None:
         """Close the connections. Harmless when repeated."""
@@ -145,7 +148,8 @@ class AuditStore:
         Parameters
         ----------
         conditions
-            Column and the value that it must have; ``since`` and ``until`` bound the time, which is text.
+            Column and the value that it must have. ``since`` and ``until`` bound the time, which is text;
+            ``unfinished`` names the outcome of a start, and takes those whose correlation has no other outcome.
         """
         query = _where(sa.select(EVENTS), conditions or {}).where(EVENTS.c.sequence >= first)
         if last is not None:
@@ -164,6 +168,9 @@ class AuditStore:
 
     @contextlib.contextmanager
     def _transaction(self, *, write: bool = False) -> Iterator[Connection]:
+        if self._process != os.getpid():  # forked: the connections belong to the parent
+            self._engine.dispose(close=False)
+            self._process = os.getpid()
         try:
             self._prepare()
             options = self._engine.execution_options(audit_write=write)
@@ -304,6 +311,10 @@ def _where(query: Any, conditions: Mapping[str, str]) -> Any:
             query = query.where(EVENTS.c.time >= value)
         elif name == "until":
             query = query.where(EVENTS.c.time < value)
+        elif name == "unfinished":
+            end = EVENTS.alias()
+            ended = sa.exists().where(end.c.correlation == EVENTS.c.correlation, end.c.outcome != value)
+            query = query.where(EVENTS.c.outcome == value, ~ended)
         else:
             query = query.where(EVENTS.c[name] == value)
     return query

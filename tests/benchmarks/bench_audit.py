@@ -1,4 +1,4 @@
-"""What the audit log costs: an event beside a bare durable insert, many writers, verifying and exporting 100,000 events.
+"""What the audit log costs: an event beside a bare durable insert, many writers, verifying and exporting a large log.
 
 Run: ``python tests/benchmarks/bench_audit.py``; a minute, two cores. Not a test: it prints figures. PostgreSQL is
 measured where its binaries are on the machine.

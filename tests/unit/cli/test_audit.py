@@ -70,6 +70,7 @@ def test_list_filters(run, recorded):
     assert sequences(run("list", "--json", "--action", "traffic.change")) == [2]
     assert sequences(run("list", "--json", "--subject", "1.0.0")) == [1, 2]
     assert sequences(run("list", "--json", "--outcome", "denied")) == [3]
+    assert sequences(run("list", "--json", "--unfinished")) == [2]
     (row,) = json.loads(run("list", "--json", "--actor", "ada").stdout)
     assert sequences(run("list", "--json", "--correlation", row["correlation"])) == [1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import re
 import sqlite3
 import stat
@@ -132,6 +133,19 @@ def test_records_are_found_by_conditions(log):
     assert found(actor="' OR 1=1 --") == []
 
 
+def test_starts_without_an_end_are_found(log):
+    """Of actions that still run, and of those whose process was killed."""
+    for correlation, outcomes in {
+        "done": ["started", "succeeded"],
+        "broke": ["started", "failed"],
+        "killed": ["started"],
+        "refused": ["denied"],
+    }.items():
+        for outcome in outcomes:
+            log.append(event(outcome=Outcome(outcome), correlation=correlation))
+    assert [record.correlation for record in log.records(unfinished=True)] == ["killed"]
+
+
 @pytest.mark.parametrize("condition", [{"limit": 0}, {"action": "traffic.chagne"}, {"outcome": "good"}])
 def test_conditions_that_cannot_be_meant(log, condition):
     """Are refused instead of finding nothing."""
@@ -245,6 +259,57 @@ def test_tampered_events_are_never_signed(log, database, statement, caplog):
     assert "tampered" in caplog.text
     assert log.verify().n_heads == 2
     assert not log.verify().intact
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "sequence = 1000000",
+        "time = '2999-01-01T00:00:00.000000Z'",
+        "time = 'x'",
+        "sequence = 'x'",
+        "public_key = x'00'",
+        "hash = x'00', signature = x'00'",
+    ],
+)
+def test_a_forged_head_does_not_keep_others_from_being_signed(open_log, database, change):
+    """It is found, and events go on being recorded and signed."""
+    fill(open_log(head_events=10), 5)
+    tamper(database, f"UPDATE audit_heads SET {change}")
+    log = open_log(head_events=10)
+    fill(log, 1)
+    verdict = log.verify()
+    assert (verdict.n_heads, verdict.covered) == (1, 6)
+    assert [found.reason for found in verdict.breaks] == [Reason.FORGED_HEAD]
+
+
+@pytest.mark.parametrize("value", ["'x'", "x'00'", "NULL", "7", "1.5"])
+@pytest.mark.parametrize("column", ["time", "details", "hash", "previous", "actor"])
+def test_values_of_any_type_in_the_table_are_findings(log, database, column, value):
+    """Not a crash of whoever verifies, reads or records."""
+    fill(log, 5)
+    tamper(
+        database,
+        "CREATE TABLE loose AS SELECT * FROM audit_events",
+        "DROP TABLE audit_events",
+        "ALTER TABLE loose RENAME TO audit_events",
+        f"UPDATE audit_events SET {column} = {value} WHERE sequence = 3",
+    )
+    (found,) = log.verify().breaks
+    assert found.sequence == 3
+    assert len(log.records()) == 5
+    assert log.append(event()).sequence == 6
+
+
+def test_a_forked_process_records_by_itself(log):
+    """The parent's connections stay the parent's."""
+    fill(log, 1)
+    child = multiprocessing.get_context("fork").Process(target=fill, args=(log, 3))
+    child.start()
+    fill(log, 3)
+    child.join()
+    assert child.exitcode == 0
+    assert (log.verify().intact, log.verify().last) == (True, 7)
 
 
 def test_tampered_events_can_still_be_read(log, database):
