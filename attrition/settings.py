@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -30,6 +30,8 @@ _VARIABLES: tuple[tuple[str, str], ...] = (
     ("ATTRITION_DATABASE_URL", "database_url"),
     ("ATTRITION_AUDIT_KEY_FILE", "audit_key_file"),
     ("ATTRITION_EXPERIMENT", "experiment"),
+    ("ATTRITION_ACCESS", "access"),
+    ("ATTRITION_ACCESS_CONFIG", "access_config"),
     ("ATTRITION_SERVE_HOST", "serve_host"),
     ("ATTRITION_SERVE_PORT", "serve_port"),
     ("MLFLOW_TRACKING_URI", "tracking_uri"),
@@ -61,6 +63,10 @@ class Settings(BaseModel):
     """MLflow tracking and registry address; empty means SQLite in ``home/mlflow.db``."""
     experiment: str = "attrition"
     """MLflow experiment of searches and trainings."""
+    access: Literal["open", "closed"] = "open"
+    """``closed``: who asks needs a key or a token, and a role for it. ``open`` is for a laptop."""
+    access_config: Path | None = None
+    """YAML file of the identity provider and of an own table of roles; None: API keys and the shipped roles."""
     ray_address: str | None = None
     """Ray cluster to use; None starts an embedded one."""
     serve_host: str = "127.0.0.1"
@@ -107,6 +113,7 @@ class Settings(BaseModel):
                 "bundles": _place(settings.bundles) or str(home / "bundles"),
                 "key_file": _absolute(settings.key_file or home / "keys" / "pseudonym.key"),
                 "database_url": settings.database_url or f"sqlite:///{home / 'governance.db'}",
+                "access_config": settings.access_config and _absolute(settings.access_config),
                 "audit_key_file": _absolute(settings.audit_key_file or home / "keys" / "audit.pem"),
                 "tracking_uri": settings.tracking_uri or f"sqlite:///{home / 'mlflow.db'}",
             }

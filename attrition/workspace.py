@@ -16,16 +16,17 @@ The Workspace composes the packages and adds no logic of its own. What people do
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
-from functools import cached_property
+from contextlib import ExitStack
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrition.governance.actions import Action
 from attrition.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
-    from pathlib import Path
     from typing import Self
 
     import pandas as pd
@@ -34,18 +35,13 @@ if TYPE_CHECKING:
     from attrition.admission.runs import Hooks, JudgedRun
     from attrition.client import Client
     from attrition.cluster.session import RaySession
-    from attrition.cluster.traffic import TrafficControl
     from attrition.data.dataset import Dataset
     from attrition.data.extracts import Extract
     from attrition.data.findings import QualityReport
     from attrition.data.outcomes import Recorded
     from attrition.data.tables import SnapshotRef, Tables
     from attrition.evaluation.gates import GatePolicy
-    from attrition.governance.audit import AuditLog
-    from attrition.governance.audit_chain import Verification
-    from attrition.governance.audit_events import Record
-    from attrition.governance.audit_export import Exported
-    from attrition.governance.audit_heads import Head
+    from attrition.governance.guard import Entry, Guard
     from attrition.governance.privacy import PseudonymKey
     from attrition.registry.bundle import BundleRef
     from attrition.registry.models import ModelRegistry, ModelVersion
@@ -53,6 +49,10 @@ if TYPE_CHECKING:
     from attrition.serving.batch_ids import Ids
     from attrition.serving.control import ServeStatus
     from attrition.serving.log_commit import CommitStatus
+    from attrition.stations.access import Access
+    from attrition.stations.audit import Audit
+    from attrition.stations.models import Models
+    from attrition.stations.traffic import Traffic
     from attrition.training.search import TrialUpdate
 
 
@@ -96,11 +96,31 @@ class Workspace:
     @cached_property
     def data(self) -> Data:
         """Extracts, quality findings and snapshots."""
-        return Data(self.settings)
+        return Data(self.settings, self.guard)
 
     @cached_property
-    def models(self) -> ModelRegistry:
-        """Model versions in MLflow: register, list, show, compare, verify, load."""
+    def guard(self) -> Guard:
+        """Authorises and records what this workspace does."""
+        from attrition.governance.guard import Guard
+
+        return Guard(self.settings)
+
+    @cached_property
+    def access(self) -> Access:
+        """API keys, roles, and who asks."""
+        from attrition.stations.access import Access
+
+        return Access(self.settings, self.guard)
+
+    @cached_property
+    def models(self) -> Models:
+        """Model versions in MLflow: register, list, show, compare, verify, approve, load."""
+        from attrition.stations.models import Models
+
+        return Models(self.guard, lambda: self._registry)
+
+    @cached_property
+    def _registry(self) -> ModelRegistry:
         from attrition.registry.models import ModelRegistry
 
         self.settings.prepare_home()
@@ -109,12 +129,12 @@ class Workspace:
     @cached_property
     def serving(self) -> Serving:
         """The HTTP endpoint on Ray Serve."""
-        return Serving(self)
+        return Serving(self, self._export)
 
     @cached_property
     def predictions(self) -> Predictions:
         """What the endpoint answered."""
-        return Predictions(self.settings)
+        return Predictions(self.settings, self.guard)
 
     @cached_property
     def outcomes(self) -> Outcomes:
@@ -122,19 +142,21 @@ class Workspace:
         return Outcomes(self)
 
     @cached_property
-    def traffic(self) -> TrafficControl:
+    def traffic(self) -> Traffic:
         """The split between served versions: show, set, pin, shadow, switch, rollback, history."""
-        from attrition.cluster.traffic import TrafficControl
+        from attrition.stations.traffic import Traffic
 
-        def export(ref: str) -> BundleRef:
-            return self.models.export_bundle(ref)  # the registry is opened only for a version that is not served yet
+        return Traffic(self.settings, self.guard, self._export)
 
-        return TrafficControl(self.settings, export)
+    def _export(self, ref: str) -> BundleRef:
+        return self._registry.export_bundle(ref)  # the registry is opened only for a version that is not served yet
 
     @cached_property
     def audit(self) -> Audit:
         """The audit log: who did what, when and why."""
-        return self._open.enter_context(closing(Audit(self.settings)))
+        from attrition.stations.audit import Audit
+
+        return Audit(self.settings, self.guard)
 
     def ray(self, *, serving: bool = False) -> RaySession:
         """The Ray session of this workspace, started or joined on first use and closed by :meth:`close`.
@@ -163,8 +185,9 @@ class Workspace:
         hooks.step("Searching")
 
     def close(self) -> None:
-        """Close the clients, leave or stop the Ray session; the stores need no closing. Harmless when repeated."""
+        """Close the clients and the audit log, leave or stop the Ray session. Harmless when repeated."""
         self._open.close()
+        self.guard.close()
         self._session = None
 
     def tune(
@@ -202,11 +225,14 @@ class Workspace:
         from attrition.training.plan import SearchPlan
 
         search_plan, policy = SearchPlan.load(plan), _policy(gates)
-        dataset = self.data.read(snapshot)
         hooks = runs.Hooks(on_trial, on_step)
-        probe(self.settings)  # a server that does not answer must not cost the start of a Ray first
-        self._ray_for_search(hooks)
-        return runs.tune(self.models, self.settings, dataset, search_plan, policy, hooks=hooks, resume=resume)
+        with self.guard.acting(Action.TRAIN, f"plan {search_plan.name}", details={"resume": resume}) as entry:
+            dataset = _dataset(self.data.tables, snapshot)
+            entry.data_version = str(dataset.snapshot.version)
+            probe(self.settings)  # a server that does not answer must not cost the start of a Ray first
+            self._ray_for_search(hooks)
+            run = runs.tune(self._registry, self.settings, dataset, search_plan, policy, hooks=hooks, resume=resume)
+            return self._signed(run, entry)
 
     def train(
         self,
@@ -229,16 +255,27 @@ class Workspace:
         if family is None:
             family, defaults = BASELINE
             parameters = {**defaults, **(parameters or {})}
-        return runs.train(
-            self.models,
-            self.settings,
-            self.data.read(snapshot),
-            SearchPlan.load(plan),
-            _policy(gates),
-            family=family,
-            parameters=parameters or {},
-            hooks=runs.Hooks(on_step=on_step),
-        )
+        search_plan, policy = SearchPlan.load(plan), _policy(gates)
+        with self.guard.acting(Action.TRAIN, f"family {family}") as entry:
+            dataset = _dataset(self.data.tables, snapshot)
+            entry.data_version = str(dataset.snapshot.version)
+            run = runs.train(
+                self._registry,
+                self.settings,
+                dataset,
+                search_plan,
+                policy,
+                family=family,
+                parameters=parameters or {},
+                hooks=runs.Hooks(on_step=on_step),
+            )
+            return self._signed(run, entry)
+
+    def _signed(self, run: JudgedRun, entry: Entry) -> JudgedRun:
+        """The run, with who made it: its author may not be the one who approves it."""
+        self._registry.set_author(run.run_id, entry.actor)
+        entry.details |= {"run": run.run_id, "family": run.candidate.family, "verdict": str(run.verdict.outcome)}
+        return run
 
     def validate(
         self,
@@ -262,15 +299,19 @@ class Workspace:
         policy = _policy(gates).with_overrides(
             min_auc=min_auc, min_accuracy=min_accuracy, bias_threshold=bias_threshold, check_fairness=check_fairness
         )
-        return runs.validate(self.models, self.data.read, ref, policy)
+        with self.guard.acting(Action.VALIDATE, f"model {ref}") as entry:
+            judgement = runs.validate(self._registry, partial(_dataset, self.data.tables), ref, policy)
+            entry.details["verdict"] = str(judgement.verdict.outcome)
+            return judgement
 
     def unchanged(self, plan: str | Path = "default", *, snapshot: int | None = None) -> ModelVersion | None:
         """The version that a run of `plan` would reproduce (same data, plan and code), or None."""
         from attrition.admission import runs
         from attrition.training.plan import SearchPlan
 
-        lineage, _ = runs.plan_lineage(self.data.read(snapshot), SearchPlan.load(plan))
-        return self.models.by_fingerprint(lineage.fingerprint)
+        self.guard.require(Action.MODEL_VIEW, "models")
+        lineage, _ = runs.plan_lineage(_dataset(self.data.tables, snapshot), SearchPlan.load(plan))
+        return self._registry.by_fingerprint(lineage.fingerprint)
 
     def score(
         self,
@@ -320,22 +361,26 @@ class Workspace:
         from attrition.serving import batch_execution
         from attrition.serving.batch import plan_batch, run_batch
 
-        batch = plan_batch(
-            source,
-            target,
-            self.models.export_bundle(ref),
-            self.data.key,
-            mapping=None if mapping is None else load_mapping(mapping),
-            keep=keep,
-            ids=ids,
-            as_delta=as_delta,
-            table_version=table_version,
-        )
-        execute = batch_execution.in_process
-        if not batch.small:
-            self.ray()
-            execute = batch_execution.on_ray
-        return run_batch(batch, execute, overwrite=overwrite, on_progress=on_progress)
+        with self.guard.acting(Action.BATCH_SCORE, _file("batch", source)) as entry:
+            batch = plan_batch(
+                source,
+                target,
+                self._registry.export_bundle(ref),
+                self.data.key,
+                mapping=None if mapping is None else load_mapping(mapping),
+                keep=keep,
+                ids=ids,
+                as_delta=as_delta,
+                table_version=table_version,
+            )
+            execute = batch_execution.in_process
+            if not batch.small:
+                self.ray()
+                execute = batch_execution.on_ray
+            result = run_batch(batch, execute, overwrite=overwrite, on_progress=on_progress)
+            entry.model_version = result.version
+            entry.details |= {"rows": result.n_rows, "target": _file("output", target)}
+            return result
 
     def client(self, url: str | None = None) -> Client:
         """An HTTP client of the endpoint, closed with this workspace."""
@@ -347,8 +392,9 @@ class Workspace:
 class Data:
     """Extracts in, snapshots out; reached as ``Workspace.data``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, guard: Guard) -> None:
         self._settings = settings
+        self._guard = guard
 
     @cached_property
     def tables(self) -> Tables:
@@ -408,10 +454,14 @@ class Data:
         from attrition.data.dataset import Dataset
         from attrition.data.quality import check_quality, repair
 
-        extract = self.extract(path, mapping, schema=schema)
-        report = check_quality(extract)
-        table = repair(extract.table, report)
-        return Dataset(table, self.tables.write_snapshot(table, report), report)
+        with self._guard.acting(Action.DATA_IMPORT, _file("extract", path)) as entry:
+            extract = self.extract(path, mapping, schema=schema)
+            report = check_quality(extract)
+            table = repair(extract.table, report)
+            dataset = Dataset(table, self.tables.write_snapshot(table, report), report)
+            entry.data_version = str(dataset.snapshot.version)
+            entry.details["content_hash"] = dataset.snapshot.content_hash
+            return dataset
 
     def read(self, version: int | None = None) -> Dataset:
         """A stored snapshot, the latest when `version` is None.
@@ -421,14 +471,14 @@ class Data:
         NotFound
             Nothing is stored, or not this version.
         """
-        from attrition.data.dataset import Dataset
-        from attrition.data.quality import check_quality
-
-        table, snapshot = self.tables.read_snapshot(version)
-        return Dataset(table, snapshot, self.tables.quality(snapshot.version) or check_quality(table))
+        with self._guard.acting(Action.DATA_VIEW, "snapshot") as entry:
+            dataset = _dataset(self.tables, version)
+            entry.data_version = str(dataset.snapshot.version)
+            return dataset
 
     def snapshots(self) -> list[SnapshotRef]:
         """Every stored snapshot, oldest first."""
+        self._guard.require(Action.DATA_VIEW, "snapshots")
         return self.tables.snapshots()
 
     def simulate(
@@ -453,10 +503,13 @@ class Data:
 class Serving:
     """The served application; reached as ``Workspace.serving``."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, export: Callable[[str], BundleRef]) -> None:
         self._workspace = workspace
+        self._export = export
 
-    def up(self, ref: str = "champion", *, config: str | Path = "local") -> ServeStatus:
+    def up(
+        self, ref: str = "champion", *, config: str | Path = "local", justification: str | None = None
+    ) -> ServeStatus:
         """Serve a registered version over HTTP and return once it answers.
 
         Parameters
@@ -476,8 +529,12 @@ class Serving:
         from attrition.cluster import endpoint
         from attrition.serving.traffic import single_variant
 
-        bundle = self._workspace.models.export_bundle(ref)
-        return endpoint.up(self._workspace.settings, single_variant(bundle), config)
+        workspace = self._workspace
+        with workspace.guard.acting(Action.DEPLOY, "endpoint", justification=justification) as entry:
+            bundle = self._export(ref)
+            entry.model_version = bundle.version
+            entry.details |= {"config": str(config)[-200:], "manifest_sha256": bundle.manifest_sha256}
+            return endpoint.up(workspace.settings, single_variant(bundle), config, actor=entry.actor)
 
     def require_free_port(self) -> None:
         """Return when nobody listens on the endpoint's port, so that :meth:`up` can take it.
@@ -497,20 +554,23 @@ class Serving:
 
         return endpoint.status(self._workspace.settings)
 
-    def down(self) -> bool:
+    def down(self, *, justification: str | None = None) -> bool:
         """Stop serving, and the local Ray head if :meth:`up` started it; False when nothing was served."""
         from attrition.cluster import endpoint
 
-        return endpoint.down(self._workspace.settings)
+        with self._workspace.guard.acting(Action.DEPLOY, "endpoint", justification=justification) as entry:
+            entry.details["stopped"] = stopped = endpoint.down(self._workspace.settings)
+            return stopped
 
 
 class Predictions:
     """The log of predictions; reached as ``Workspace.predictions``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, guard: Guard) -> None:
         from attrition.data.predictions import PredictionTable
 
         self._settings = settings
+        self._guard = guard
         self.table = PredictionTable(settings.tables)
 
     def tail(self, n: int = 20) -> pd.DataFrame:
@@ -521,11 +581,15 @@ class Predictions:
         NotFound
             Nothing was logged yet.
         """
-        return self.table.tail(n)
+        with self._guard.acting(Action.PREDICTION_VIEW, "predictions", details={"rows": n}):
+            return self.table.tail(n)
 
     def between(self, start: datetime | None = None, end: datetime | None = None) -> pd.DataFrame:
         """Predictions with ``start <= time < end``, in the order of time; a time without a zone is UTC."""
-        return self.table.between(_utc(start), _utc(end))
+        with self._guard.acting(Action.PREDICTION_VIEW, "predictions") as entry:
+            frame = self.table.between(_utc(start), _utc(end))
+            entry.details["rows"] = len(frame)
+            return frame
 
     def export(self, path: str | Path, start: datetime | None = None, end: datetime | None = None) -> int:
         """Write the predictions of a period to a ``.parquet`` or ``.csv`` file; how many they are.
@@ -537,7 +601,9 @@ class Predictions:
         NotFound
             Nothing was logged yet.
         """
-        return self.table.export(path, _utc(start), _utc(end))
+        with self._guard.acting(Action.PREDICTION_VIEW, _file("predictions to", path)) as entry:
+            entry.details["rows"] = n_rows = self.table.export(path, _utc(start), _utc(end))
+            return n_rows
 
     def recover(self) -> CommitStatus | None:
         """Commit what killed replicas left on this machine; None when the endpoint runs, which does that itself."""
@@ -569,7 +635,11 @@ class Outcomes:
         from attrition.governance.identity import Pseudonymiser
 
         now = datetime.now(UTC)
-        return self.table.record(read_outcomes(path, Pseudonymiser(self._workspace.data.key), now=now), now=now)
+        with self._workspace.guard.acting(Action.OUTCOME_IMPORT, _file("outcomes", path)) as entry:
+            outcomes = read_outcomes(path, Pseudonymiser(self._workspace.data.key), now=now)
+            recorded = self.table.record(outcomes, now=now)
+            entry.details |= {"rows": recorded.n_rows, "new": recorded.n_new}
+            return recorded
 
     def labels(self, horizon_days: int, *, as_of: datetime) -> pd.DataFrame:
         """Every logged prediction with what became of it; see :func:`attrition.data.maturity.matured_labels`.
@@ -590,102 +660,19 @@ class Outcomes:
         return predictions.join(matured_labels(predictions, known, horizon_days=horizon_days, as_of=moment))
 
 
-class Audit:
-    """The audit log; reached as ``Workspace.audit``."""
+def _dataset(tables: Tables, version: int | None) -> Dataset:
+    """A stored snapshot with its findings."""
+    from attrition.data.dataset import Dataset
+    from attrition.data.quality import check_quality
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    table, snapshot = tables.read_snapshot(version)
+    return Dataset(table, snapshot, tables.quality(snapshot.version) or check_quality(table))
 
-    @cached_property
-    def log(self) -> AuditLog:
-        """The log in the project's database, with the project's signing key."""
-        from attrition.governance.audit import AuditLog
 
-        self._settings.prepare_home()
-        return AuditLog.open(self._settings.database_url, signing_key=self._settings.audit_key_file)
-
-    def close(self) -> None:
-        """Close the connections to the database; the next call opens them again."""
-        if "log" in self.__dict__:
-            self.log.close()
-
-    def records(self, **conditions: Any) -> list[Record]:
-        """Events that fit all conditions, the newest last; see :meth:`attrition.governance.audit.AuditLog.records`."""
-        return self.log.records(**conditions)
-
-    def record(self, sequence: int) -> Record:
-        """One event.
-
-        Raises
-        ------
-        NotFound
-            There is none with this sequence.
-        """
-        return self.log.record(sequence)
-
-    def verify(self, *, heads: Sequence[Path] = (), public_keys: Sequence[Path] = ()) -> Verification:
-        """Whether the log is what was recorded, and extends each of the heads that were kept elsewhere.
-
-        Parameters
-        ----------
-        heads
-            Files that :meth:`head` wrote, or exports.
-        public_keys
-            Files of keys that are trusted beside the log's own, as :meth:`key` writes them.
-        """
-        from attrition.governance.audit_heads import Head, public_key_file
-
-        kept = [Head.from_file(path) for path in heads]
-        return self.log.verify(heads=kept, public_keys=[public_key_file(path) for path in public_keys])
-
-    def verify_exports(
-        self, exports: Sequence[Path], *, heads: Sequence[Path] = (), public_keys: Sequence[Path] = ()
-    ) -> list[Verification]:
-        """Whether exported files, given in the order of the log, are what was recorded; the database is not asked."""
-        from attrition.governance.audit_heads import Head, public_key_file
-        from attrition.governance.audit_verify import verify_exports
-
-        trusted = set(map(public_key_file, public_keys))
-        own = self._settings.audit_key_file
-        if own is not None and own.exists():  # an auditor's machine has none, and needs none
-            trusted.add(self.log.public_key)
-        return verify_exports(exports, trusted, [Head.from_file(path) for path in heads])
-
-    def export(self, target: str | Path, *, first: int | None = None) -> Exported | None:
-        """Write events with a signed head; see :meth:`attrition.governance.audit.AuditLog.export`."""
-        return self.log.export(target, first=first)
-
-    def head(self, out: Path | None = None) -> Head:
-        """Sign the log as it is, and write the head to the new file `out`, to be kept elsewhere.
-
-        Raises
-        ------
-        IntegrityError
-            An event since the last head is not what was recorded.
-        UsageError
-            `out` exists or cannot be written.
-        """
-        from attrition.governance.key_files import write_new
-
-        head = self.log.head()
-        if out is not None:
-            write_new(out, head.to_json())
-        return head
-
-    def key(self, out: Path | None = None) -> dict[str, str]:
-        """The public key that verifies heads and exports: ``key_id``, ``public_key`` (hexadecimal), ``pem``.
-
-        Parameters
-        ----------
-        out
-            New file that gets the PEM.
-        """
-        from attrition.governance.audit_heads import key_id
-        from attrition.governance.key_files import write_new
-
-        if out is not None:
-            write_new(out, self.log.public_pem)
-        return {"key_id": key_id(self.log.public_key), "public_key": self.log.public_key, "pem": self.log.public_pem}
+def _file(what: str, path: str | Path) -> str:
+    """A file as the subject of an audit event: its name, without what could forge a line of a listing."""
+    name = Path(path).name
+    return f"{what} {''.join(c if c.isprintable() else '?' for c in name)}"[:256]
 
 
 def _utc(moment: datetime | None) -> datetime | None:

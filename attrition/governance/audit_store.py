@@ -296,7 +296,9 @@ def _private_file(url: URL) -> None:
     path = Path(str(url.database))
     with contextlib.suppress(OSError):  # the connection says what is wrong, if something is
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        # only a new file: closing any descriptor of an open database drops this process's locks on it (POSIX), and
+        # another process would then remove the log that its transactions are in
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _end(connection: Connection) -> Mark:

@@ -31,6 +31,7 @@ COMMANDS = [
     ["models", "show"],
     ["models", "compare"],
     ["models", "verify"],
+    ["models", "approve"],
     ["serve"],
     ["serve", "up"],
     ["serve", "status"],
@@ -50,6 +51,13 @@ COMMANDS = [
     ["traffic", "switch"],
     ["traffic", "rollback"],
     ["traffic", "history"],
+    ["access"],
+    ["access", "roles"],
+    ["access", "whoami"],
+    ["access", "key"],
+    ["access", "key", "create"],
+    ["access", "key", "list"],
+    ["access", "key", "revoke"],
     ["audit"],
     ["audit", "list"],
     ["audit", "show"],
@@ -59,7 +67,10 @@ COMMANDS = [
     ["audit", "key"],
 ]
 
-GROUPS = [["data"], ["models"], ["serve"], ["predictions"], ["outcomes"], ["traffic"], ["audit"]]
+GROUPS = [
+    *([group] for group in ("data", "models", "serve", "predictions", "outcomes", "traffic", "access", "audit")),
+    ["access", "key"],
+]
 
 
 @pytest.fixture
