@@ -122,7 +122,7 @@ def main():
         seconds = write_concurrently(f"sqlite:///{folder / 'b.db'}", key, 8, 500)
         figures["sqlite"]["eight_writers_events_per_second"] = round(4_000 / seconds)
         try:
-            with throwaway_postgres() as server:
+            with throwaway_postgres(durable=True) as server:
                 figures["postgresql"] = measure(server.new_database(), key)
                 seconds = write_concurrently(server.new_database(), key, 8, 500)
                 figures["postgresql"]["eight_writers_events_per_second"] = round(4_000 / seconds)

@@ -42,8 +42,11 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def throwaway_postgres():
-    """A running server that is gone with its data afterwards; skips where there is none to run."""
+def throwaway_postgres(*, durable=False):
+    """A running server that is gone with its data afterwards; skips where there is none to run.
+
+    Only a `durable` one waits for the disk at each commit: for figures, not for tests.
+    """
     binaries = _binaries()
     user = _unprivileged_user()
     folder = Path(tempfile.mkdtemp(prefix="attrition-pg-"))  # pytest's folders are closed to other users
@@ -68,6 +71,7 @@ def throwaway_postgres():
             pytest.skip(f"initdb failed: {made.stderr.strip().splitlines()[-1]}")
         port = _free_port()
         command = [binaries / "postgres", "-D", data, "-p", port, "-h", "127.0.0.1", "-k", ""]
+        command += ["-c", f"fsync={'on' if durable else 'off'}"]
         with (folder / "log").open("w") as log:
             process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, **options)
         server = PostgresServer(port)
@@ -75,7 +79,7 @@ def throwaway_postgres():
         yield server
     finally:
         if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGINT)  # fast shutdown
+            process.send_signal(signal.SIGQUIT)  # at once: nobody needs the data any more
             process.wait(timeout=START_SECONDS)
         shutil.rmtree(folder, ignore_errors=True)
 
