@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 import httpx
 import pandas as pd
@@ -27,8 +28,9 @@ RECORD = {"employee_id": "E-1", "age": 40, "tenure": 12, "satisfaction_score": 3
 class Team:
     """A closed project, and its members' keys by name."""
 
-    def __init__(self, settings, monkeypatch):
+    def __init__(self, settings, monkeypatch, opened):
         self.settings = settings
+        self._opened = opened
         self._monkeypatch = monkeypatch
         monkeypatch.delenv("ATTRITION_TOKEN", raising=False)
         monkeypatch.delenv("ATTRITION_API_KEY", raising=False)
@@ -37,7 +39,7 @@ class Team:
             self.keys[name] = self.as_("lead").access.create_key(name, role)
 
     def workspace(self):
-        return Workspace(self.settings)
+        return self._opened.enter_context(Workspace(self.settings))
 
     def as_(self, name):
         """The project as one of its members has it."""
@@ -49,12 +51,15 @@ class Team:
 
 
 @pytest.fixture
-def team(tmp_path, monkeypatch):
-    return Team(Settings.from_environment({}, home=tmp_path, access="closed"), monkeypatch)
+def found(monkeypatch):
+    """Function that founds the team of a closed project; everything is closed at the end."""
+    with ExitStack() as opened:
+        yield lambda settings: Team(settings, monkeypatch, opened)
 
 
-def test_a_closed_project_from_the_import_to_the_approval(team):
+def test_a_closed_project_from_the_import_to_the_approval(found, tmp_path):
     """Each by whom it is permitted to; refused to the others; the author does not approve; everything is recorded."""
+    team = found(Settings.from_environment({}, home=tmp_path, access="closed"))
     path = team.as_("eve").data.simulate(team.settings.home / "hr.csv.gz", n_employees=1_500, n_quarters=2)
     with pytest.raises(AccessDenied, match=r"data\.import"):
         team.as_("dan").data.load(path, "workforce")
@@ -111,10 +116,9 @@ def test_whoever_comes_first_may_make_only_a_key_that_makes_others(tmp_path, mon
     assert [key.name for key in access.list_keys()] == ["lead", "portal"]
 
 
-def test_keys_on_postgresql(postgres_url, tmp_path, monkeypatch):
+def test_keys_on_postgresql(postgres_url, tmp_path, found):
     """Made, recognised, revoked and recorded there, by several connections; the password stays inside."""
-    settings = Settings.from_environment({}, home=tmp_path, access="closed", database_url=postgres_url)
-    team = Team(settings, monkeypatch)
+    team = found(Settings.from_environment({}, home=tmp_path, access="closed", database_url=postgres_url))
     assert team.as_("eve").access.whoami().roles == ("ml_engineer",)
     team.as_("lead").access.revoke_key("eve", justification="left the team")
     with pytest.raises(NotAuthenticated, match="was revoked"):
@@ -126,13 +130,12 @@ def test_keys_on_postgresql(postgres_url, tmp_path, monkeypatch):
     log = team.workspace().guard.audit
     assert log.records(action="access.manage", outcome="succeeded")[-1].justification == "left the team"
     assert log.verify().intact
-    log.close()
 
 
 @pytest.mark.ray
-def test_a_closed_endpoint(ray_cluster, make_bundle, tmp_path, monkeypatch):
+def test_a_closed_endpoint(ray_cluster, make_bundle, tmp_path, found):
     """401, 403, 200; a revoked key is refused within 15 s; a switch smoke-tests with the caller's key."""
-    team = Team(Settings.from_environment(home=tmp_path, access="closed"), monkeypatch)
+    team = found(Settings.from_environment(home=tmp_path, access="closed"))
     team.keys["ann"] = team.as_("lead").access.create_key("ann", "compliance_auditor")
     bundles = {"1.0.0": make_bundle("1.0.0", 1.0), "1.1.0": make_bundle("1.1.0", 0.2)}
     config = ServeConfig.load("local")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jwt
@@ -20,15 +21,21 @@ ALGORITHMS = {
 }
 
 
+@cache
+def _keys():
+    """Signing keys, the same for all tests: an RSA key takes a tenth of a second."""
+    return {
+        "rsa": rsa.generate_private_key(public_exponent=65537, key_size=2048),
+        "ec": ec.generate_private_key(ec.SECP256R1()),
+        "ed": ed25519.Ed25519PrivateKey.generate(),
+    }
+
+
 class Provider:
     """An identity provider: signing keys, and a web server that publishes the public ones."""
 
     def __init__(self):
-        self.keys = {
-            "rsa": rsa.generate_private_key(public_exponent=65537, key_size=2048),
-            "ec": ec.generate_private_key(ec.SECP256R1()),
-            "ed": ed25519.Ed25519PrivateKey.generate(),
-        }
+        self.keys = dict(_keys())
         self.published = {"rsa": "RS256", "ec": "ES256", "ed": "EdDSA"}
         self.n_requests = 0
         self.status = 200
