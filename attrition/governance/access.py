@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Self
@@ -103,9 +104,12 @@ class RoleRule(BaseModel):
     def _known(cls, value: object) -> object:
         if not isinstance(value, list | tuple | set | frozenset):
             return value
-        unknown = sorted({str(item) for item in value} - {str(action) for action in set(Action) - RECORDED_ONLY})
+        known = [str(action) for action in Action if action not in RECORDED_ONLY]
+        unknown = sorted({str(item) for item in value} - set(known))
         if unknown:
-            raise ValueError(f"unknown action {', '.join(unknown)}; the actions are listed by `attrition access roles`")
+            near = [match for name in unknown for match in get_close_matches(name, known, 1)]
+            hint = f"did you mean {', '.join(near)}?" if near else f"actions: {', '.join(known)}"
+            raise ValueError(f"unknown action {', '.join(unknown)}; {hint}")
         repeated = sorted({str(item) for item in value if list(value).count(item) > 1})
         if repeated:
             raise ValueError(f"{', '.join(repeated)} stands here twice")

@@ -277,8 +277,9 @@ class KeyStore:
 
         try:
             if self._opened is None:
-                self._opened = _engine(self._url)
-                _table().metadata.create_all(self._opened)
+                engine = _engine(self._url)
+                _create(engine)
+                self._opened = engine
             with self._opened.begin() as connection:
                 return work(connection, _table())
         except ImportError as error:
@@ -306,6 +307,18 @@ def _engine(url: str) -> Engine:
         return create_engine(parsed, poolclass=NullPool)
     options = {"connect_timeout": 5} if parsed.get_backend_name() == "postgresql" else {}
     return create_engine(parsed, pool_pre_ping=True, pool_size=1, pool_recycle=600, connect_args=options)
+
+
+def _create(engine: Engine) -> None:
+    """Make the table, if it is not there; several replicas may try at once."""
+    from sqlalchemy import inspect
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        _table().metadata.create_all(engine)
+    except SQLAlchemyError:
+        if not inspect(engine).has_table(TABLE):
+            raise
 
 
 def _table() -> Any:

@@ -191,16 +191,6 @@ class Guard:
             raise
         self._record_end(action, Outcome.SUCCEEDED, entry, correlation)
 
-    def record(self, action: Action, subject: str, **fields: Any) -> None:
-        """Record something that has already been authorised and done, such as a verdict.
-
-        Raises
-        ------
-        AuditUnavailable
-            It cannot be recorded.
-        """
-        self._record(action, Outcome.SUCCEEDED, Entry(self.identify(), subject, **fields), secrets.token_hex(16))
-
     def _record(self, action: Action, outcome: Outcome, entry: Entry, correlation: str) -> None:
         self.audit.append(
             Event(

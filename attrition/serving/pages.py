@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from attrition import __version__
-from attrition.serving import openapi
+from attrition.serving import openapi, openapi_access
 from attrition.serving.protocols import outcomes, problems
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ class Pages:
         described = openapi.document(described, self._gateway.snapshot.schema, self._gateway.limits)
         if self._gateway.log is not None:
             described["paths"][outcomes.PATH] = outcomes.path_item()
+        if self._gateway.access is not None:
+            described = openapi_access.secured(described)
         return _json(described)
 
     async def docs(self) -> Response:

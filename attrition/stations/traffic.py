@@ -113,5 +113,5 @@ def _recorded(entry: Entry, change: TrafficChange) -> TrafficChange:
     traffic = change.traffic
     answering = sorted({variant.version for variant in traffic.variants if variant.weight})
     entry.model_version = ", ".join(answering)[:120] or None
-    entry.details |= {"generation": change.generation, "change": change.action[:200]}
+    entry.details["generation"] = change.generation
     return change

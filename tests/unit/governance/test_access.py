@@ -128,7 +128,8 @@ def test_an_unknown_role_is_named_with_the_known_ones():
 @pytest.mark.parametrize(
     ("actions", "message"),
     [
-        (["model.aprove"], "unknown action model.aprove"),
+        (["model.aprove"], "unknown action model.aprove; did you mean model.approve"),
+        (["fly"], "unknown action fly; actions: data.import, data.view"),
         (["access.denied"], "unknown action access.denied"),
         (["model.view", "model.view"], "stands here twice"),
         ("model.view", "frozenset|set"),

@@ -376,6 +376,24 @@ def _until(happened, seconds=5.0):
         time.sleep(0.01)
 
 
+def test_the_openapi_document_says_what_is_needed(closed, endpoint):
+    """Each operation, and only where access is closed."""
+    document = closed.request("GET", "/openapi.json").json()
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    seen = set()
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            permission = needed(method.upper(), path)
+            seen.add(permission)
+            assert operation["security"] == ([] if permission == PUBLIC else [{"bearer": []}])
+            if permission != PUBLIC:
+                assert {"401", "403", "503"} <= set(operation["responses"])
+                assert permission in operation["description"]
+    assert {PUBLIC, Action.PREDICT, Action.MODEL_VIEW} <= seen
+    endpoint.gateway.access = None
+    assert "security" not in str(endpoint.request("GET", "/openapi.json").json()["paths"]["/v1/predict"])
+
+
 class TestTokens:
     """Tokens at the endpoint; the provider itself is in ``tests/unit/governance``."""
 
