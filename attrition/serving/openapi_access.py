@@ -41,8 +41,8 @@ def _secured(method: str, path: str, operation: dict[str, Any]) -> dict[str, Any
     if permission == PUBLIC:
         return {**operation, "security": []}
     # the protocol's own errors have the same form, whatever their status
-    example: dict[str, Any] = next((r for status, r in operation["responses"].items() if status.startswith(("4", "5"))), {})
-    content = {"content": example["content"]} if "content" in example else {}
+    errors = [response for status, response in operation["responses"].items() if status.startswith(("4", "5"))]
+    content = {"content": errors[0]["content"]} if errors and "content" in errors[0] else {}
     refusals = {status: {"description": text, **content} for status, text in _REFUSALS.items()}
     described = f"{operation.get('description', '')} Needs the permission {permission}.".strip()
     responses = {**refusals, **operation["responses"]}

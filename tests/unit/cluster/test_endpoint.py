@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from attrition.cluster import endpoint
 from attrition.cluster.local_head import RECORD, find_local_head, stop_local_head
 from attrition.errors import ConfigError, PortInUse, RayUnreachable
+from attrition.serving.control import not_running
 from attrition.serving.traffic import Traffic
 from attrition.settings import Settings
 
@@ -76,3 +79,27 @@ def test_a_broken_record_is_no_head(settings, text):
     settings.home.mkdir(parents=True, exist_ok=True)
     (settings.home / RECORD).write_text(text)
     assert find_local_head(settings) is None
+
+
+@pytest.mark.parametrize(
+    ("access", "config", "is_open"),
+    [("open", "local", True), ("closed", "local", False), ("open", "production", False)],
+)
+def test_open_access_is_said_aloud(settings, monkeypatch, caplog, access, config, is_open):
+    """Once, when an endpoint comes up that answers everybody; a configuration of a cluster never does."""
+    deployed = []
+
+    class Control:
+        def port(self):
+            return settings.serve_port
+
+        def deploy(self, *_, **options):
+            deployed.append(options["access"].mode)
+            return replace(not_running(settings.serve_url), generation=1)
+
+    monkeypatch.setattr(endpoint, "find", lambda _: Control())
+    settings = settings.model_copy(update={"access": access, "database_url": "sqlite:////tmp/x.db"})
+    with caplog.at_level(logging.WARNING):
+        endpoint.up(settings, TRAFFIC, config)
+    assert deployed == ["open" if is_open else "closed"]
+    assert ("ATTRITION_ACCESS=closed" in caplog.text) == is_open
