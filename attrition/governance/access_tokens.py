@@ -7,7 +7,7 @@ services to them, and configure ::
       issuer: https://login.microsoftonline.com/<tenant id>/v2.0
       audience: <application id>                      # in v2.0 tokens; api://<application id> in v1.0 tokens
       key_set: https://login.microsoftonline.com/<tenant id>/discovery/v2.0/keys
-      name_claim: preferred_username                  # services have none: for them azp, or sub
+      name_claims: [preferred_username, azp]          # of a person, else of a service
       roles_claim: roles
       roles: {Attrition.Lead: ml_lead, Attrition.Auditor: compliance_auditor}
 
@@ -41,6 +41,8 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 
 MAX_TOKEN_LENGTH = 16_384
 """Characters; Entra's longest have a few thousand."""
+MAX_NAME_LENGTH = 128
+"""Characters of a name, as many as the audit log keeps: two names must not become one by being cut."""
 MAX_KEY_SET_BYTES = 1_048_576
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -64,8 +66,9 @@ class OidcConfig(BaseModel):
     """Signatures that are accepted; RS256 is what providers use unless told otherwise."""
     leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 60
     """How far clocks may differ."""
-    name_claim: Annotated[str, Field(min_length=1)] = "sub"
-    """Who it is, for the audit log; ``sub`` is in every token and never given to somebody else."""
+    name_claims: Annotated[tuple[str, ...], Field(min_length=1)] = ("sub",)
+    """Who it is, for the audit log: the first of these that a token has. ``sub`` is in every token and never given to
+    somebody else; a readable name may be, so choose one that your organisation does not reuse."""
     roles_claim: Annotated[str, Field(min_length=1)] = "roles"
     """Where the roles stand: a text or a list of texts; dots descend (``realm_access.roles``)."""
     roles: dict[str, str] = Field(default_factory=dict)
@@ -185,10 +188,11 @@ def verify_token(text: str, config: OidcConfig, keys: Mapping[str, SigningKey]) 
         )
     except (jwt.PyJWTError, ValueError, TypeError) as error:
         raise _reason(error, config) from error
-    name = claims.get(config.name_claim)
-    if not isinstance(name, str) or not name.strip():
-        raise _refused(f"lacks the claim {config.name_claim}", "it says who somebody is")
-    principal = Principal(name.strip()[:200], _roles(claims, config), Method.TOKEN)
+    names = (claims.get(name) for name in config.name_claims)
+    name = next((name.strip() for name in names if isinstance(name, str) and name.strip()), "")
+    if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise _refused(f"lacks the claim {' or '.join(config.name_claims)}", "it says who somebody is")
+    principal = Principal(name, _roles(claims, config), Method.TOKEN)
     return principal, int(claims["exp"]) + config.leeway_seconds
 
 

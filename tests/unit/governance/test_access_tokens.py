@@ -74,6 +74,8 @@ def test_how_long_it_is_valid(provider):
         ({"iat": 4_000_000_000}, "token: is not valid yet"),
         ({"sub": None}, "token: lacks the claim sub"),
         ({"sub": " "}, "token: lacks the claim sub"),
+        ({"sub": "x" * 129}, "token: lacks the claim sub"),
+        ({"sub": "ada\nbob"}, "token: lacks the claim sub"),
     ],
 )
 def test_claims_that_are_refused(provider, authenticate, claims, message):
@@ -220,8 +222,13 @@ def test_where_the_roles_come_from(provider, authenticate, options, claims, role
 
 def test_the_name_can_come_from_another_claim(provider, authenticate):
     """Such as Entra's ``preferred_username``."""
-    token = provider.token(preferred_username="ada@example.org")
-    assert authenticate(token, name_claim="preferred_username").name == "ada@example.org"
+    claims = ("preferred_username", "azp")
+    assert (
+        authenticate(provider.token(preferred_username="ada@example.org"), name_claims=claims).name == "ada@example.org"
+    )
+    assert authenticate(provider.token(azp="nightly"), name_claims=claims).name == "nightly"
+    with pytest.raises(NotAuthenticated, match="lacks the claim preferred_username or azp"):
+        authenticate(provider.token(), name_claims=claims)
 
 
 def test_the_defaults():

@@ -1,0 +1,133 @@
+"""Every call of the Workspace has a stated permission; a new one fails here until it has one."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import UTC, datetime
+
+import pytest
+
+from attrition.errors import AccessDenied
+from attrition.governance.access_keys import KeyStore, make_key
+from attrition.governance.actions import Action
+from attrition.settings import Settings
+from attrition.workspace import Workspace
+
+NOW = datetime(2026, 5, 4, tzinfo=UTC)
+
+GUARDED = {
+    "tune": (Action.TRAIN, ("smoke",)),
+    "train": (Action.TRAIN, ()),
+    "validate": (Action.VALIDATE, ("champion",)),
+    "unchanged": (Action.MODEL_VIEW, ("smoke",)),
+    "score": (Action.BATCH_SCORE, ("in.csv", "out.csv")),
+    "data.load": (Action.DATA_IMPORT, ("hr.csv",)),
+    "data.read": (Action.DATA_VIEW, ()),
+    "data.snapshots": (Action.DATA_VIEW, ()),
+    "models.list": (Action.MODEL_VIEW, ()),
+    "models.show": (Action.MODEL_VIEW, ("champion",)),
+    "models.resolve": (Action.MODEL_VIEW, ("champion",)),
+    "models.by_fingerprint": (Action.MODEL_VIEW, ("0",)),
+    "models.verdict": (Action.MODEL_VIEW, ("champion",)),
+    "models.verify": (Action.MODEL_VIEW, ("champion",)),
+    "models.compare": (Action.MODEL_VIEW, ("1.0.0", "1.1.0")),
+    "models.load": (Action.MODEL_DOWNLOAD, ("champion",)),
+    "models.export_bundle": (Action.MODEL_DOWNLOAD, ("champion",)),
+    "models.register": (Action.REGISTER, ("0" * 32,)),
+    "models.set_alias": (Action.ALIAS, ("pilot", "1.0.0")),
+    "models.promote": (Action.PROMOTE, ("1.0.0",)),
+    "models.approve": (Action.APPROVE, ("1.0.0",)),
+    "serving.up": (Action.DEPLOY, ()),
+    "serving.down": (Action.DEPLOY, ()),
+    "traffic.show": (Action.TRAFFIC_VIEW, ()),
+    "traffic.history": (Action.TRAFFIC_VIEW, ()),
+    "traffic.set": (Action.TRAFFIC_CHANGE, ({"1.0.0": 1.0},)),
+    "traffic.pin": (Action.TRAFFIC_CHANGE, ("x-user-group", "pilot", "1.1.0")),
+    "traffic.unpin": (Action.TRAFFIC_CHANGE, ("x-user-group",)),
+    "traffic.shadow": (Action.TRAFFIC_CHANGE, (["1.1.0"],)),
+    "traffic.switch": (Action.TRAFFIC_CHANGE, ("1.1.0",)),
+    "traffic.rollback": (Action.ROLLBACK, ()),
+    "predictions.tail": (Action.PREDICTION_VIEW, ()),
+    "predictions.between": (Action.PREDICTION_VIEW, ()),
+    "predictions.export": (Action.PREDICTION_VIEW, ("march.parquet",)),
+    "outcomes.load": (Action.OUTCOME_IMPORT, ("leavers.csv",)),
+    "outcomes.labels": (Action.PREDICTION_VIEW, (365,)),
+    "access.list_keys": (Action.ACCESS_VIEW, ()),
+    "access.create_key": (Action.ACCESS_MANAGE, ("portal", "nobody")),
+    "access.revoke_key": (Action.ACCESS_MANAGE, ("portal",)),
+    "audit.records": (Action.AUDIT_VIEW, ()),
+    "audit.record": (Action.AUDIT_VIEW, (1,)),
+    "audit.verify": (Action.AUDIT_VIEW, ()),
+    "audit.head": (Action.AUDIT_VIEW, ()),
+    "audit.export": (Action.AUDIT_EXPORT, ("out",)),
+}
+KEYWORDS = {"outcomes.labels": {"as_of": NOW}, "models.approve": {"justification": "reviewed"}}
+
+FREE = {
+    "close": "ends nothing that others use",
+    "ray": "whoever reaches a Ray cluster may use it: that is Ray's own authentication",
+    "client": "the endpoint asks for itself",
+    "data.extract": "reads the caller's own file, stores nothing",
+    "data.check": "reads the caller's own file, stores nothing",
+    "data.simulate": "invented people",
+    "serving.require_free_port": "looks at a port of this machine",
+    "serving.status": "what every probe of the endpoint may know",
+    "predictions.recover": "commits what replicas left on this machine; shows nothing",
+    "access.whoami": "who asks may know who they are",
+    "audit.verify_exports": "reads the caller's own files",
+    "audit.key": "a public key",
+}
+"""What needs no permission, and why."""
+
+
+def public_methods(workspace):
+    """Names of everything that can be called on a workspace and on what its properties give."""
+    owners = {"": Workspace}
+    for name, member in inspect.getmembers(Workspace):
+        if not name.startswith("_") and not inspect.isfunction(member) and name != "guard":
+            owners[name + "."] = type(getattr(workspace, name))
+    return {
+        prefix + name
+        for prefix, owner in owners.items()
+        for name, member in inspect.getmembers(owner, inspect.isfunction)
+        if not name.startswith("_")
+    }
+
+
+@pytest.fixture
+def outsider(tmp_path, monkeypatch):
+    """A closed project, seen by somebody who is known and may do nothing."""
+    config = tmp_path / "access.yaml"
+    config.write_text(
+        "roles:\n  nobody: {summary: May do nothing., actions: []}\n"
+        "  boss: {summary: May manage access., actions: [access.manage]}\n"
+    )
+    settings = Settings.from_environment({}, home=tmp_path / "home", access="closed", access_config=config)
+    settings.prepare_home()
+    made = make_key("eve", "nobody", created_by="x", now=datetime.now(UTC))
+    with KeyStore(settings.database_url) as store:
+        store.add(made.key)
+    monkeypatch.setenv("ATTRITION_API_KEY", made.text)
+    monkeypatch.delenv("ATTRITION_TOKEN", raising=False)
+    with Workspace(settings) as workspace:
+        yield workspace
+
+
+def test_every_call_has_a_stated_permission(outsider):
+    """Or a reason to need none."""
+    known = {*GUARDED, *FREE}
+    assert public_methods(outsider) == known
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_whoever_may_do_nothing_is_refused(outsider, name):
+    """Before anything is read, made or asked; the refusal is recorded as that of its action."""
+    action, arguments = GUARDED[name]
+    station, _, method = name.rpartition(".")
+    owner = getattr(outsider, station) if station else outsider
+    with pytest.raises(AccessDenied, match=f"{action}: is not permitted to eve"):
+        getattr(owner, method)(*arguments, **KEYWORDS.get(name, {}))
+    (record,) = outsider.audit.log.records()
+    assert (record.action, record.outcome, record.actor) == (action, "denied", "eve")
+    left = {path.name for path in outsider.settings.home.iterdir() if not path.name.startswith("governance.db")}
+    assert left <= {"keys"}
