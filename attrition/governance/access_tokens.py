@@ -191,7 +191,8 @@ def verify_token(text: str, config: OidcConfig, keys: Mapping[str, SigningKey]) 
     names = (claims.get(name) for name in config.name_claims)
     name = next((name.strip() for name in names if isinstance(name, str) and name.strip()), "")
     if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
-        raise _refused(f"lacks the claim {' or '.join(config.name_claims)}", "it says who somebody is")
+        allowed = f"up to {MAX_NAME_LENGTH} printable characters say who somebody is"
+        raise _refused(f"has no usable claim {' or '.join(config.name_claims)}", allowed)
     principal = Principal(name, _roles(claims, config), Method.TOKEN)
     return principal, int(claims["exp"]) + config.leeway_seconds
 
