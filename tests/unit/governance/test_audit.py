@@ -7,6 +7,8 @@ import multiprocessing
 import re
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -299,6 +301,17 @@ def test_values_of_any_type_in_the_table_are_findings(log, database, column, val
     assert found.sequence == 3
     assert len(log.records()) == 5
     assert log.append(event()).sequence == 6
+
+
+def test_a_second_log_in_a_process_leaves_the_locks_of_the_first(log, open_log, database):
+    """Otherwise another process that ends takes itself for the last one and removes the journal."""
+    fill(log, 2)
+    fill(open_log(), 1)
+    code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM audit_heads'); c.close()"
+    subprocess.run([sys.executable, "-c", code, database], check=True)
+    assert database.with_name(f"{database.name}-wal").exists()
+    fill(log, 1)
+    assert log.verify().last == 4
 
 
 def test_a_forked_process_records_by_itself(log):
