@@ -24,7 +24,7 @@ _ROW_HEIGHT = 0.42
 def summary_plot(importance: GlobalImportance) -> Figure:
     """One dot per person and feature: how far it moves the estimate, coloured by the height of the value."""
     features = importance.features
-    figure, axes = blank("How features move the estimates of single employees", height=2.1 + 0.5 * len(features))
+    figure, axes = blank("How features move single estimates", height=2.1 + 0.5 * len(features))
     axes.axvline(0, color="black", linewidth=0.8, zorder=1)
     dots = None
     for row, feature in enumerate(features):
@@ -43,8 +43,9 @@ def summary_plot(importance: GlobalImportance) -> Figure:
     axes.set_xlabel(f"Contribution to the estimate ({importance.unit}); right of 0 raises it")
     if dots is not None:
         bar = figure.colorbar(dots, ax=axes, ticks=[0, 1], aspect=40, pad=0.02)
-        bar.ax.set_yticklabels(["lowest", "highest"], rotation=90, va="center")
-        bar.set_label("value of the feature")
+        bar.ax.set_yticklabels(["low", "high"], fontsize=9)
+        bar.ax.tick_params(length=0)
+        bar.set_label("value of the feature", labelpad=-14)
         bar.outline.set_visible(False)
     figure.supxlabel(f"{_rows(importance)}; grey: category or missing value", **CAPTION)
     return figure
@@ -61,7 +62,7 @@ def importance_bars(importance: GlobalImportance) -> Figure:
         words = trend_words(feature.trend)
         text = f"{feature.share:.0%}" + (f", {words}" if words and feature.mean_absolute else "")
         axes.annotate(text, (feature.mean_absolute, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.set_xlim(0, max(sizes) * 1.75 or 1.0)
+    axes.set_xlim(0, max(sizes) * 1.95 or 1.0)
     axes.set_yticks(position, [feature.feature.replace("_", " ") for feature in features], parse_math=False)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
@@ -81,9 +82,10 @@ def _spread(x: NDArray[np.float64], n_bins: int = 60) -> NDArray[np.float64]:
         return x
     span = float(x[-1] - x[0]) or 1.0
     bins = np.minimum(((x - x[0]) / span * n_bins).astype(int), n_bins - 1)
-    counts = np.bincount(bins, minlength=n_bins)
-    first = np.cumsum(counts) - counts
-    place = np.arange(len(x)) - first[bins]
-    # 0, 1, -1, 2, -2 ... from the middle outwards
-    steps = np.where(place % 2, (place + 1) // 2, -(place // 2))
-    return np.asarray(steps / max(1, counts.max() // 2 + 1))
+    y = np.zeros(len(x))
+    largest = int(np.bincount(bins).max())
+    rng = np.random.default_rng(0)  # only the order within a column, which would otherwise draw chevrons
+    for place in np.unique(bins):
+        rows = np.flatnonzero(bins == place)
+        y[rows] = (rng.permutation(len(rows)) - (len(rows) - 1) / 2) / max(1.0, (largest - 1) / 2)
+    return y

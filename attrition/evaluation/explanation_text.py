@@ -36,15 +36,15 @@ class Phrase:
 
 
 PHRASES: Mapping[str, Phrase] = {
-    "tenure": Phrase("a short tenure", "an average tenure", "a long tenure"),
-    "age": Phrase("a lower age", "an average age", "a higher age"),
-    "satisfaction_score": Phrase("low satisfaction", "average satisfaction", "high satisfaction"),
+    "tenure": Phrase("a short tenure", "a medium tenure", "a long tenure"),
+    "age": Phrase("a lower age", "a medium age", "a higher age"),
+    "satisfaction_score": Phrase("low satisfaction", "medium satisfaction", "high satisfaction"),
     "performance_rating": Phrase(
-        "a low performance rating", "an average performance rating", "a high performance rating"
+        "a low performance rating", "a medium performance rating", "a high performance rating"
     ),
-    "work_hours": Phrase("short weekly hours", "average weekly hours", "long weekly hours", plural=True),
-    "projects_count": Phrase("few projects", "an average number of projects", "many projects", plural=True),
-    "salary": Phrase("a low salary", "an average salary", "a high salary"),
+    "work_hours": Phrase("short weekly hours", "medium weekly hours", "long weekly hours", plural=True),
+    "projects_count": Phrase("few projects", "a medium number of projects", "many projects", plural=True),
+    "salary": Phrase("a low salary", "a medium salary", "a high salary"),
     "promotion_flag": Phrase("no recent promotion", "", "a recent promotion"),
 }
 """Of the packaged features; any other is named by its column."""
@@ -78,7 +78,7 @@ def value_words(feature: Feature, value: float, quartiles: Quartiles | None) -> 
         if phrase is None:
             return f"{name} (yes)" if value else f"{name} (no)"
         return phrase.high if value else phrase.low
-    phrase = phrase or Phrase(f"a low {name}", f"an average {name}", f"a high {name}")
+    phrase = phrase or Phrase(f"a low {name}", f"a medium {name}", f"a high {name}")
     unit = feature.unit.split(",")[0]
     return f"{_level(phrase, value, quartiles)} ({number(value)}{' ' if unit else ''}{unit})"
 

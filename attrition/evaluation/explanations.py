@@ -158,7 +158,7 @@ class Explanation:
         verdict = "reaches" if self.decision else "is below"
         head = (
             f"Version {self.model_version} estimates {self.probability:.1%}; this {verdict} the threshold of "
-            f"{self.threshold:.1%}. The average estimate is {self.base_probability:.1%}."
+            f"{self.threshold:.1%}. Before any feature is looked at, the estimate is {self.base_probability:.1%}."
         )
         width = max(len(part.feature) for part in self.contributions)
         lines = [

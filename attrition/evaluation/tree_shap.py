@@ -24,16 +24,16 @@ Science 18(5).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-_BLOCK = 2**15
+_BLOCK = 2**13
 """Conditions per block: its arrays, some numbers each, stay in a core's cache."""
 _GROUP = 2**21
 """Nodes times players whose paths are laid out at once: some tens of megabytes."""
@@ -102,9 +102,10 @@ class TreeShap:
 
     def __init__(self, nodes: TreeNodes, n_players: int) -> None:
         self._n_players = n_players
-        self._blocks = [
-            block for roots in _groups(nodes, n_players) for block in _blocks(*_leaves(nodes, roots, n_players))
-        ]
+        self._blocks: list[_Block] = []
+        for roots in _groups(nodes, n_players):
+            paths = _to_leaves(nodes, roots, n_players)
+            self._blocks += _blocks(paths, nodes.threshold[paths.node])
         self.n_conditions = sum(len(block.player) for block in self._blocks)
         stumps = nodes.roots[nodes.left[nodes.roots] == nodes.roots]
         self.expected_value = float(nodes.threshold[stumps].sum()) + sum(
@@ -150,64 +151,83 @@ def _groups(nodes: TreeNodes, n_players: int) -> Iterator[NDArray[np.intp]]:
         yield starts[:-1][splits & (group == number)]
 
 
-def _leaves(nodes: TreeNodes, at: NDArray[np.intp], n_players: int) -> tuple[NDArray[np.float64], ...]:
-    """Per leaf below some roots: its value, and the conditions of each player, arrays of shape (n_leaves, n_players).
+@dataclass(frozen=True, slots=True)
+class _Paths:
+    """Paths from roots to nodes, and what each asks of every player: arrays of shape (n,) and (n, n_players).
 
-    A player that the path does not ask has the condition that everything satisfies, and the share 1.
+    A player that is not asked has the condition that everything satisfies, and the share 1.
     """
-    n = len(at)
-    low, high = np.full((n, n_players), -np.inf), np.full((n, n_players), np.inf)
-    missing, share = np.ones((n, n_players), bool), np.ones((n, n_players))
-    asked = np.zeros((n, n_players), bool)
-    done: list[tuple[NDArray[np.float64], ...]] = []
-    while len(at):
-        rows = np.arange(len(at))
-        player, threshold, cover = nodes.player[at], nodes.threshold[at], nodes.cover[at]
-        sides = []
-        for side in (0, 1):
-            child = nodes.left[at] + side
-            lows, highs, may, shares, ask = low.copy(), high.copy(), missing.copy(), share.copy(), asked.copy()
-            bounds, tighter = (highs, np.minimum) if side == 0 else (lows, np.maximum)
-            bounds[rows, player] = tighter(bounds[rows, player], threshold)
-            may[rows, player] &= nodes.missing_left[at] == (side == 0)
-            shares[rows, player] *= nodes.cover[child] / cover
-            ask[rows, player] = True
-            sides.append((child, lows, highs, may, shares, ask))
-        at, low, high, missing, share, asked = (np.concatenate(pair) for pair in zip(*sides, strict=True))
-        leaf = nodes.left[at] == at
-        done.append((nodes.threshold[at[leaf]], *(part[leaf] for part in (low, high, missing, share, asked))))
-        at, low, high, missing, share, asked = (part[~leaf] for part in (at, low, high, missing, share, asked))
-    return tuple(np.concatenate(parts) for parts in zip(*done, strict=True))
+
+    node: NDArray[np.intp]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    missing: NDArray[np.bool_]
+    share: NDArray[np.float64]
+    asked: NDArray[np.bool_]
+
+    @classmethod
+    def to_roots(cls, roots: NDArray[np.intp], n_players: int) -> _Paths:
+        shape = (len(roots), n_players)
+        unbounded = np.full(shape, np.inf)
+        return cls(roots, -unbounded, unbounded, np.ones(shape, bool), np.ones(shape), np.zeros(shape, bool))
+
+    @classmethod
+    def joined(cls, several: Sequence[_Paths]) -> _Paths:
+        return cls(*(np.concatenate([getattr(paths, name) for paths in several]) for name in cls.__slots__))
+
+    def take(self, rows: NDArray[Any]) -> _Paths:
+        return _Paths(*(getattr(self, name)[rows] for name in self.__slots__))
+
+    def extended(self, nodes: TreeNodes, *, to_left: bool) -> _Paths:
+        """The paths to one child of each node, which is a split."""
+        at = np.arange(len(self.node)), nodes.player[self.node]
+        threshold, child = nodes.threshold[self.node], nodes.left[self.node] + (not to_left)
+        low, high, missing = self.low.copy(), self.high.copy(), self.missing.copy()
+        share, asked = self.share.copy(), self.asked.copy()
+        if to_left:
+            high[at] = np.minimum(high[at], threshold)
+        else:
+            low[at] = np.maximum(low[at], threshold)
+        missing[at] &= nodes.missing_left[self.node] == to_left
+        share[at] *= nodes.cover[child] / nodes.cover[self.node]
+        asked[at] = True
+        return _Paths(child, low, high, missing, share, asked)
 
 
-def _blocks(
-    value: NDArray[np.float64],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    missing: NDArray[np.bool_],
-    share: NDArray[np.float64],
-    asked: NDArray[np.bool_],
-) -> Iterator[_Block]:
+def _to_leaves(nodes: TreeNodes, roots: NDArray[np.intp], n_players: int) -> _Paths:
+    """The paths to all leaves below some roots, which are splits."""
+    paths = _Paths.to_roots(roots, n_players)
+    complete: list[_Paths] = []
+    while len(paths.node):
+        paths = _Paths.joined([paths.extended(nodes, to_left=to_left) for to_left in (True, False)])
+        leaf = nodes.left[paths.node] == paths.node
+        complete.append(paths.take(leaf))
+        paths = paths.take(~leaf)
+    return _Paths.joined(complete)
+
+
+def _blocks(paths: _Paths, value: NDArray[np.float64]) -> Iterator[_Block]:
     """Leaves with about as many players each, so that few are integrated with more points than they need."""
-    sizes = asked.sum(axis=1)
+    sizes = paths.asked.sum(axis=1)
     order = np.argsort(sizes, kind="stable")
     bounds = np.searchsorted(np.cumsum(sizes[order]), np.arange(_BLOCK, sizes.sum() + _BLOCK, _BLOCK))
     for rows in np.split(order, bounds):
         if not len(rows):
             continue
-        leaf, player = np.nonzero(asked[rows])
+        leaf, player = np.nonzero(paths.asked[rows])
         size = sizes[rows]
         points, weights = np.polynomial.legendre.leggauss(-(-int(size.max()) // 2))
         at = (rows[leaf], player)
         yield _Block(
             player=player,
-            low=low[at],
-            high=high[at],
-            missing=missing[at],
-            share=share[at],
+            low=paths.low[at],
+            high=paths.high[at],
+            missing=paths.missing[at],
+            share=paths.share[at],
             start=np.cumsum(size) - size,
             leaf=leaf,
             value=value[rows],
+            # from [-1, 1] to [0, 1]
             points=(points + 1.0) / 2.0,
             weights=weights / 2.0,
         )

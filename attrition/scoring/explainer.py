@@ -117,8 +117,15 @@ class Explainer:
         ----------
         matrix : ndarray of shape (n, n_features), float64; n > 0
             Up to `MAX_ROWS` of the rows are explained, evenly spread; fewer when one takes long.
+
+        Raises
+        ------
+        IntegrityError
+            An explanation does not add up to what the scorer estimates: looked at for the first `MIN_ROWS` rows.
         """
         n = int(np.clip(_BUDGET // self.additive.cost if self.additive.cost else MAX_ROWS, MIN_ROWS, MAX_ROWS))
         rows = matrix[np.unique(np.linspace(0, len(matrix) - 1, min(len(matrix), n)).astype(np.intp))]
+        for row in rows[:MIN_ROWS].tolist():
+            self.explain(row)
         parts = np.array([self.additive.contributions(row) for row in rows.tolist()])
         return summarise(self.schema, rows, parts, space=self.background.space, base_value=self.additive.base_value)
