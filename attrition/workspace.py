@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrition.governance.actions import Action
+from attrition.errors import UsageError
 from attrition.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from attrition.data.findings import QualityReport
     from attrition.data.outcomes import Recorded
     from attrition.data.tables import SnapshotRef, Tables
+    from attrition.evaluation.explanations import Explanation, GlobalImportance
     from attrition.evaluation.gates import GatePolicy
     from attrition.governance.guard import Entry, Guard
     from attrition.governance.privacy import PseudonymKey
@@ -381,6 +383,51 @@ class Workspace:
             entry.model_version = result.version
             entry.details |= {"rows": result.n_rows, "target": _file("output", target)}
             return result
+
+    def explain(
+        self,
+        prediction_id: str | None = None,
+        *,
+        record: Mapping[str, float | None] | None = None,
+        version: str | None = None,
+    ) -> Explanation:
+        """Why a version estimates what it does, for a logged prediction or for a record; needs no endpoint.
+
+        Parameters
+        ----------
+        prediction_id
+            Of an answer; the registered version that gave it explains it.
+        record
+            Feature → value, instead of an id; what is missing is None or left out.
+        version
+            Version or alias that explains the record; None is the champion.
+
+        Raises
+        ------
+        UsageError
+            Neither an id nor a record, or both, or a version for a prediction.
+        NotFound
+            No such prediction or version, or the version was registered without what explanations need.
+        InputError
+            The record does not fit the version's features.
+        """
+        from attrition.serving.explaining import explain_prediction, explain_record
+
+        if prediction_id is not None and record is None and version is None:
+            return explain_prediction(self.settings, self.models, prediction_id)
+        if prediction_id is None and record is not None:
+            return explain_record(self.models, record, version or "champion")
+        raise UsageError("explain: give a prediction_id, or a record and if you like a version.")
+
+    def explain_global(self, ref: str = "champion") -> GlobalImportance:
+        """What a version (``1.0.0``, ``champion``) or a logged run relies on: Shapley importance on its holdout.
+
+        Raises
+        ------
+        NotFound
+            No such version or run, or it was registered without what explanations need.
+        """
+        return self.models.load(ref).importance
 
     def client(self, url: str | None = None) -> Client:
         """An HTTP client of the endpoint, closed with this workspace."""
