@@ -223,14 +223,14 @@ def explain(
     ]
     return Explanation(
         model_version=model_version,
-        probability=served,
+        probability=float(served),
         threshold=threshold,
         space=space,
         base_value=base_value,
-        base_probability=to_probability(base_value),
+        base_probability=float(to_probability(base_value)),
         contributions=tuple(sorted(parts, key=lambda part: -abs(part.contribution))),
         mapping=mapping,
-        difference=abs(around[1] - served),
+        difference=float(abs(around[1] - served)),
         prediction_id=prediction_id,
     )
 
@@ -372,7 +372,8 @@ def summarise(
     for place, name in enumerate(schema.names):
         column, parts = values[:, place], contributions[:, place]
         ranks = _ranks(column) if name not in schema.categorical else np.full(len(column), np.nan)
-        points = sorted((float(parts[row]), None if np.isnan(ranks[row]) else float(ranks[row])) for row in shown)
+        pairs = [(float(parts[row]), None if np.isnan(ranks[row]) else float(ranks[row])) for row in shown]
+        points = sorted(pairs, key=lambda pair: (pair[0], -1.0 if pair[1] is None else pair[1]))
         found.append(
             FeatureImportance(
                 name, float(sizes[place]), float(sizes[place]) / total, _correlation(ranks, parts), tuple(points)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +17,8 @@ from attrition.errors import IntegrityError, NotFound
 from attrition.scoring.background import BACKGROUND_FILE, COVERS_FILE
 from attrition.scoring.compile import compile_background, compile_classifier
 from attrition.scoring.explainer import Explainer
+
+GOLDEN = Path(__file__).with_name("golden")
 
 MODELS = [
     ("logistic_regression", {}, "none"),
@@ -162,3 +169,45 @@ def test_a_trunk_without_splits_has_no_contributions(employees, schema):
     assert {part.direction for part in explanation.contributions} == {"none"}
     assert explanation.top == ("No feature moves the estimate away from its average.",)
     assert explanation.base_probability == pytest.approx(explanation.probability)
+
+
+@pytest.mark.parametrize("kind", ["linear", "boosting", "forest"])
+def test_a_background_stored_by_an_earlier_version_explains_as_it_did(schema, kind):
+    """The format is a promise: these files are never regenerated, new ones are added."""
+    stored = json.loads((GOLDEN / f"explainer-{kind}.json").read_text())
+    scoring, background = (
+        {name: base64.b64decode(data) for name, data in stored[part].items()} for part in ("scoring", "background")
+    )
+    explainer = Explainer(scoring, background, schema=schema, version="1.0.0", threshold=0.5)
+    assert explainer.additive.base_value == pytest.approx(stored["base_value"], rel=1e-12)
+    for record, expected in zip(stored["records"], stored["contributions"], strict=True):
+        values = [np.nan if value is None else value for value in record]
+        np.testing.assert_allclose(explainer.additive.contributions(values), expected, atol=1e-12)
+
+
+def test_importance_is_over_rows_that_are_given(fit):
+    """Evenly spread, few enough to take seconds, in the space of the model."""
+    fitted = fit("random_forest", {"n_estimators": 20, "min_samples_leaf": 5}, "sigmoid")
+    explainer = explainer_of(fitted)
+    found = explainer.importance(fitted.features.to_numpy())
+    assert (found.space, found.n_rows) == ("probability", 400)
+    parts = [explainer.additive.contributions(row) for row in fitted.features.to_numpy().tolist()]
+    expected = dict(zip(fitted.schema.names, np.abs(parts).mean(axis=0), strict=True))
+    assert {part.feature: part.mean_absolute for part in found.features} == pytest.approx(expected)
+    assert found.base_value == explainer.additive.base_value
+
+
+def test_explaining_imports_neither_shap_nor_the_training_libraries():
+    """A replica that explains is as small as one that scores."""
+    program = f"""
+import base64, json, sys
+from attrition.data.schema import Feature, FeatureSchema
+from attrition.scoring.explainer import Explainer
+stored = json.loads(open({str(GOLDEN / "explainer-boosting.json")!r}).read())
+parts = [{{n: base64.b64decode(d) for n, d in stored[part].items()}} for part in ("scoring", "background")]
+schema = FeatureSchema(features=tuple(Feature(name=n, kind="continuous") for n in ("a", "b", "c", "d")))
+print(Explainer(*parts, schema=schema, version="1", threshold=0.5).explain([1.0, 2.0, 1.0, 5.0]))
+heavy = {{"shap", "sklearn", "pandas", "scipy", "mlflow", "ray", "matplotlib", "numba"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
