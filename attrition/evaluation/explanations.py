@@ -22,6 +22,7 @@ from attrition.evaluation.explanation_text import is_plural, number, sentences, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from attrition.data.schema import FeatureSchema
@@ -314,6 +315,12 @@ class GlobalImportance:
             for feature in document["features"]
         )
         return cls(document["space"], document["base_value"], document["n_rows"], features)
+
+    def plots(self) -> dict[str, Figure]:
+        """The figures by name: the swarm of contributions, and their mean sizes."""
+        from attrition.evaluation.explanation_plots import importance_bars, summary_plot
+
+        return {"shap_summary": summary_plot(self), "shap_importance": importance_bars(self)}
 
     def table(self) -> list[dict[str, Any]]:
         """One row per feature: ``feature``, ``mean_absolute``, ``share``, ``trend``."""

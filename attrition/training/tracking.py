@@ -216,12 +216,11 @@ def _write_artifacts(
 def _write_explanations(folder: Path, importance: GlobalImportance) -> None:
     import pandas as pd
 
-    from attrition.evaluation.explanation_plots import importance_bars, summary_plot
     from attrition.evaluation.plots import figure_png
 
     (folder / "shap.json").write_text(json.dumps(importance.to_dict(), indent=1), encoding="utf-8")
     pd.DataFrame(importance.table()).to_csv(folder / "shap.csv", index=False)
-    for name, figure in (("shap_summary", summary_plot(importance)), ("shap_importance", importance_bars(importance))):
+    for name, figure in importance.plots().items():
         (folder / "plots" / f"{name}.png").write_bytes(figure_png(figure))
 
 
