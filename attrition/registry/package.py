@@ -10,7 +10,7 @@ File                       Holds
 MLmodel, requirements.txt, MLflow's description of the model and of its environment
 python_env.yaml,
 conda.yaml
-model/model.pkl            the classifier, for evaluation and explanation; never read by a replica
+model/model.pkl            the classifier, for evaluation and for MLflow's own tools; never read by a replica
 scoring/                   the scorer in its declared format
 explaining/                what explanations need beside it, as statistics of the training rows
 shap.json                  Shapley importance of the features on the holdout

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from attrition.errors import IntegrityError, NotFound
+from attrition.errors import IntegrityError, NotFound, PlatformError
 from attrition.serving.identifiers import made_at
 from attrition.serving.protocols import explain, problems
 from attrition.serving.records import RecordCodec
@@ -152,7 +152,11 @@ class ExplainerService:
     def _look_up(self, prediction_id: str, now: datetime) -> LoggedPrediction | Problem:
         if self._find is None:
             return explain.not_logged()
-        found = self._find(prediction_id)
+        try:
+            found = self._find(prediction_id)
+        except PlatformError as error:
+            logger.warning("A prediction could not be looked up: %s", error)
+            return explain.log_unreadable(self._options.retry_after_seconds)
         if found is not None:
             return found
         if -_CLOCK_SKEW < now - made_at(prediction_id) < _YOUNG:

@@ -123,6 +123,13 @@ def not_logged() -> Problem:
     return Problem(409, "not-logged", "Predictions are not recorded", detail)
 
 
+def log_unreadable(seconds: int) -> Problem:
+    """The table of predictions does not answer."""
+    headers = ((b"retry-after", str(seconds).encode()),)
+    detail = f"the record of predictions cannot be read; ask again in {seconds} seconds, or send the {RECORD} itself"
+    return Problem(503, "log-unreadable", "The prediction cannot be looked up at the moment", detail, headers=headers)
+
+
 def features_removed() -> Problem:
     """Retention has removed what was scored."""
     detail = "the features of this prediction were removed by retention; only its probability is kept"

@@ -13,7 +13,7 @@ import pytest
 
 from attrition.data.predictions import LoggedPrediction
 from attrition.data.schema import FeatureSchema
-from attrition.errors import IntegrityError, NotFound
+from attrition.errors import IntegrityError, NotFound, PlatformError
 from attrition.scoring import background
 from attrition.scoring.explainer import Explainer
 from attrition.scoring.format import FORMAT, SCORER_FILE, LinearDocument, Logistic, NumericTerm, encode
@@ -198,6 +198,21 @@ def test_an_endpoint_without_a_log_explains_records_only(store):
 
     assert send(ExplainRoute(answer), {"prediction_id": prediction_id(timedelta())}).json()["status"] == 409
     assert send(ExplainRoute(answer), {"record": {"age": 40}}).status_code == 200
+
+
+def test_a_table_that_cannot_be_read_is_a_reason_to_wait(store):
+    """503 with Retry-After; the cause is in the log."""
+
+    def find(_):
+        raise PlatformError("the storage does not answer.")
+
+    service = ExplainerService(ExplainOptions(retry_after_seconds=9), store.load, find)
+
+    async def answer(request, _):
+        return service.answer(request, [BLUE], now=NOW)
+
+    found = send(ExplainRoute(answer), {"prediction_id": prediction_id(timedelta(days=1))})
+    assert (found.status_code, found.headers["retry-after"]) == (503, "9")
 
 
 @pytest.mark.parametrize(
