@@ -15,7 +15,8 @@ scorer applies them, and are the same for everybody.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -155,6 +156,13 @@ class TreesAdditive:
         return np.bincount(players.feature, found, self._n_features) / self._divisor
 
 
+class _Player(NamedTuple):
+    """A column of the model's matrix: its feature, and what it holds per code; None for the number itself."""
+
+    feature: int
+    held: tuple[float | None, ...] | None
+
+
 class _Players:
     """The columns of the model's matrix behind the declared columns.
 
@@ -162,25 +170,31 @@ class _Players:
     """
 
     def __init__(self, numeric: Sequence[NumericColumn], tables: Sequence[TableColumns]) -> None:
-        keys: list[tuple[object, ...]] = [("number", column.feature) for column in numeric]
-        missing = [-np.inf if column.missing == "low" else np.inf for column in numeric]
-        for table in tables:
-            for place in range(len(table.unknown)):
-                numbers = [*(row[place] for row in table.values), table.unknown[place], table.missing[place]]
-                known = tuple("missing" if abs(number) > _STAND_IN else number for number in numbers)
-                keys.append(("table", table.feature, known))
-                missing.append(table.missing[place])
-        places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-        self.feature = [int(str(key[1])) for key in places]
-        self.of_column = np.array([places[key] for key in keys], np.intp)
-        self.missing = np.array(missing)
-        self._numbers = [(places[key], int(str(key[1]))) for key in places if key[0] == "number"]
+        places: dict[_Player, int] = {}
+        of_column: list[int] = []
+        missing: list[float] = []
+
+        def place(player: _Player, value_of_missing: float) -> int:
+            of_column.append(places.setdefault(player, len(places)))
+            missing.append(value_of_missing)
+            return of_column[-1]
+
+        self._numbers = [
+            (place(_Player(column.feature, None), -inf if column.missing == "low" else inf), column.feature)
+            for column in numeric
+        ]
         self._tables = []
-        start = len(numeric)
         for table in tables:
-            mine = [places[key] for key in keys[start : start + len(table.unknown)]]
+            rows = (*table.values, table.unknown, table.missing)
+            held = [
+                tuple(None if abs(number) > _STAND_IN else number for number in column)
+                for column in zip(*rows, strict=True)
+            ]
+            mine = [place(_Player(table.feature, h), m) for h, m in zip(held, table.missing, strict=True)]
             self._tables.append((table.feature, mine, dict(zip(table.codes, table.values, strict=True)), table.unknown))
-            start += len(table.unknown)
+        self.feature = [player.feature for player in places]
+        self.of_column = np.array(of_column, np.intp)
+        self.missing = np.array(missing)
 
     def known(self, values: Sequence[float]) -> list[float]:
         """What the splits of each player compare."""
