@@ -21,8 +21,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrition.governance.actions import Action
 from attrition.errors import UsageError
+from attrition.governance.actions import Action
 from attrition.settings import Settings
 
 if TYPE_CHECKING:
@@ -411,13 +411,19 @@ class Workspace:
         InputError
             The record does not fit the version's features.
         """
-        from attrition.serving.explaining import explain_prediction, explain_record
+        from attrition.serving.explaining import checked_id, explain_prediction, explain_record
 
-        if prediction_id is not None and record is None and version is None:
-            return explain_prediction(self.settings, self.models, prediction_id)
-        if prediction_id is None and record is not None:
-            return explain_record(self.models, record, version or "champion")
-        raise UsageError("explain: give a prediction_id, or a record and if you like a version.")
+        by_id = prediction_id is not None and record is None and version is None
+        if not by_id and (prediction_id is not None or record is None):
+            raise UsageError("explain: give a prediction_id, or a record and if you like a version.")
+        subject = "record" if prediction_id is None else f"prediction {checked_id(prediction_id)}"
+        with self.guard.acting(Action.EXPLAIN, subject) as entry:
+            if prediction_id is not None:
+                found = explain_prediction(self.settings, self._registry, prediction_id)
+            else:
+                found = explain_record(self._registry, record or {}, version or "champion")
+            entry.model_version = found.model_version
+            return found
 
     def explain_global(self, ref: str = "champion") -> GlobalImportance:
         """What a version (``1.0.0``, ``champion``) or a logged run relies on: Shapley importance on its holdout.
@@ -427,7 +433,8 @@ class Workspace:
         NotFound
             No such version or run, or it was registered without what explanations need.
         """
-        return self.models.load(ref).importance
+        self.guard.require(Action.MODEL_VIEW, f"version {ref}")
+        return self._registry.load(ref).importance
 
     def client(self, url: str | None = None) -> Client:
         """An HTTP client of the endpoint, closed with this workspace."""

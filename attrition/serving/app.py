@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from attrition.errors import ConfigError
 from attrition.serving.access_options import AccessOptions
 from attrition.serving.config import EXPLAINER, GATEWAY
+from attrition.serving.explain_audit import ExplainAudit
 from attrition.serving.explain_route import ExplainRoute
 from attrition.serving.explainer import ExplainerReplica, ExplainOptions
 from attrition.serving.gateway import Gateway, Limits
@@ -58,10 +59,14 @@ class GatewayReplica:
 
         replica = serve.get_replica_context().replica_id.unique_id
         self._log = None if prediction_log is None else PredictionLog(LogConfig.model_validate(prediction_log))
-        self._access = AccessOptions.model_validate(access or {}).check()
+        access_options = AccessOptions.model_validate(access or {})
+        self._access = access_options.check()
+        self._audit: ExplainAudit | None = None
         route = None
         if explainer is not None:
-            route = ExplainRoute(RemoteExplainer(explainer, ExplainOptions.model_validate(explanations or {})).ask)
+            remote = RemoteExplainer(explainer, ExplainOptions.model_validate(explanations or {}))
+            self._audit = ExplainAudit.open(access_options.database_url)
+            route = ExplainRoute(remote.ask, self._audit)
         self._gateway = Gateway(
             Limits.model_validate(limits),
             load_bundle,
@@ -87,7 +92,7 @@ class GatewayReplica:
 
     def __del__(self) -> None:
         """Serve calls this when the last request is answered; what a killed replica leaves, the next one commits."""
-        for name in ("_log", "_access"):
+        for name in ("_log", "_access", "_audit"):
             part = getattr(self, name, None)
             if part is not None:
                 part.close()

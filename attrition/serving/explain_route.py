@@ -6,6 +6,7 @@ anything is explained, and again when it is known how that ended.
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrition.serving.protocols import explain, problems
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     Scope = Mapping[str, Any]
     Ask = Callable[[ExplainRequest, list[dict[str, Any]]], Awaitable[bytes | Problem]]
     Stage = Literal["started", "succeeded", "failed"]
-    Record = Callable[[Scope, ExplainRequest, Stage], Awaitable[Problem | None]]
+    Record = Callable[[Scope, ExplainRequest, Stage, str], Awaitable[Problem | None]]
 
 
 class ExplainRoute:
@@ -32,8 +33,9 @@ class ExplainRoute:
         Has the explainer answer a request, given the served variants.
     record
         Writes an event of the action ``prediction.explain``: who asks (from the ASGI scope), about what
-        (:attr:`~attrition.serving.protocols.explain.ExplainRequest.subject`), at which stage. A problem that it returns
-        at the start refuses the request: nothing is explained that is not recorded. None records nothing.
+        (:attr:`~attrition.serving.protocols.explain.ExplainRequest.subject`), at which stage, and what all stages of
+        this request have in common. A problem that it returns at the start refuses the request: nothing is explained
+        that is not recorded. None records nothing.
     """
 
     def __init__(self, ask: Ask, record: Record | None = None) -> None:
@@ -47,8 +49,9 @@ class ExplainRoute:
             return request
         if snapshot is None:
             return problems.not_ready("ask again when /readiness answers 200")
+        correlation = secrets.token_hex(16)
         if self._record is not None:
-            refused = await self._record(scope, request, "started")
+            refused = await self._record(scope, request, "started", correlation)
             if refused is not None:
                 return refused
         answer: bytes | Problem = problems.internal()
@@ -57,5 +60,5 @@ class ExplainRoute:
         finally:
             if self._record is not None:
                 failed = isinstance(answer, problems.Problem)
-                await self._record(scope, request, "failed" if failed else "succeeded")
+                await self._record(scope, request, "failed" if failed else "succeeded", correlation)
         return answer

@@ -21,6 +21,19 @@ if TYPE_CHECKING:
     from attrition.settings import Settings
 
 
+def checked_id(prediction_id: str) -> str:
+    """An identifier of a prediction in lower case.
+
+    Raises
+    ------
+    UsageError
+        It has not the form of one; it may be a person's number.
+    """
+    if not is_prediction_id(prediction_id):
+        raise UsageError(Fault("prediction", "the id is no UUID of version 7", "", "take it from a scoring answer"))
+    return prediction_id.lower()
+
+
 def explain_prediction(settings: Settings, registry: ModelRegistry, prediction_id: str) -> Explanation:
     """The explanation of a logged prediction by the registered version that made it.
 
@@ -34,9 +47,7 @@ def explain_prediction(settings: Settings, registry: ModelRegistry, prediction_i
         The registered version is not the one that answered.
     """
     where = "prediction"
-    if not is_prediction_id(prediction_id):
-        raise UsageError(Fault(where, "the id is no UUID of version 7", "", "take it from a scoring answer"))
-    logged = LoggedPredictions(settings.home / "spool", settings.tables).find(prediction_id.lower())
+    logged = LoggedPredictions(settings.home / "spool", settings.tables).find(checked_id(prediction_id))
     if logged is None:
         remedy = "it may be past its retention, erased, or a few seconds too young on another machine"
         raise NotFound(Fault(where, "no prediction with this id is recorded", "", remedy))

@@ -269,6 +269,7 @@ class Gateway:
         self.meter.failed(problem.kind)
         reply = dispatch.refusal(path, problem)
         await respond(send, reply.status, reply.body, reply.content_type, *reply.headers)
+
     async def _explain(
         self, route: ExplainRoute, scope: MutableMapping[str, Any], receive: Receive, send: Send
     ) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -39,11 +38,11 @@ CONFIGURATIONS = {
 }
 
 _FOOTPRINT = """
-import base64, json, resource, sys, time
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+import json, time
+import psutil
 began = time.perf_counter()
 {imports}
-print(json.dumps([time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+print(json.dumps([time.perf_counter() - began, psutil.Process().memory_info().rss / 2**20]))
 """
 
 
@@ -134,10 +133,10 @@ def compared(rows, holdout, family, parameters, n):
 
 
 def footprint(imports):
-    """Seconds and peak megabytes of a fresh process with these imports."""
+    """Seconds and resident megabytes of a fresh process with these imports."""
     found = subprocess.run([sys.executable, "-c", _FOOTPRINT.format(imports=imports)], check=True, capture_output=True)
     seconds, megabytes = json.loads(found.stdout)
-    return {"import s": round(seconds, 2), "peak MB": round(megabytes)}
+    return {"import s": round(seconds, 2), "MB": round(megabytes)}
 
 
 def main():
@@ -160,7 +159,6 @@ def main():
             show(name, compared(rows, holdout, family, parameters, options.records))
     show("process with our explainer", footprint("from attrition.scoring.explainer import Explainer"))
     show("process with shap", footprint("import shap, sklearn.ensemble"))
-    show("this process, peak MB", round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ five largest in plain words, and how they add up to the probability that was ser
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ PREDICTION_ID, RECORD, VERSION = "prediction_id", "record", "version"
 FIELDS = (PREDICTION_ID, RECORD, VERSION)
 
 _MAX_SHOWN = 64
-_MAX_VERSION_LENGTH = 64
+_version = re.compile(r"[0-9A-Za-z.+-]{1,64}", re.ASCII).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def parse(body: bytes) -> ExplainRequest | Problem:
         errors.append(FieldError("", f"{found}; either {PREDICTION_ID} or {RECORD} is expected"))
     if PREDICTION_ID in given and not is_prediction_id(prediction_id):
         errors.append(FieldError(pointer(PREDICTION_ID), "is no UUID of version 7, as scoring answers have it"))
-    if VERSION in given and not (given[VERSION] and len(str(given[VERSION])) <= _MAX_VERSION_LENGTH):
+    if VERSION in given and not _version(given[VERSION] or ""):
         errors.append(FieldError(pointer(VERSION), "is no version; text such as 1.0.0 is expected"))
     if VERSION in given and PREDICTION_ID in given:
         errors.append(FieldError(pointer(VERSION), "belongs to a record; a prediction is explained by its own version"))
@@ -152,6 +153,13 @@ def does_not_add_up() -> Problem:
     """The check failed; a wrong explanation is worse than none."""
     detail = "the contributions do not add up to the probability that was served; nothing is explained"
     return Problem(500, "does-not-add-up", "The explanation is not exact", detail)
+
+
+def not_audited() -> Problem:
+    """What cannot be recorded is not done."""
+    headers = ((b"retry-after", b"10"),)
+    detail = "explanations are recorded, and the audit log does not answer; nothing was explained"
+    return Problem(503, "audit-unavailable", "The explanation cannot be recorded", detail, headers=headers)
 
 
 def busy(seconds: int) -> Problem:

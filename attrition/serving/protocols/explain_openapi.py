@@ -21,7 +21,7 @@ _STATUSES = {
     "415": "Another content type than JSON.",
     "422": "The request or its record is not valid; every bad field is named.",
     "500": "The contributions do not add up to the served probability, so there is no answer.",
-    "503": "The explainer is starting or busy; ask again after the seconds in Retry-After.",
+    "503": "The explainer is starting or busy, or a store does not answer; ask again as Retry-After says.",
 }
 
 
@@ -49,8 +49,7 @@ def path_item(record: Mapping[str, Any]) -> dict[str, Any]:
                     RECORD: {"$ref": "#/components/schemas/Record"},
                     VERSION: {
                         "type": "string",
-                        "minLength": 1,
-                        "maxLength": 64,
+                        "pattern": "^[0-9A-Za-z.+-]{1,64}$",
                         "description": "A served version; the one with the largest share of the traffic when left out.",
                     },
                 },

@@ -14,9 +14,11 @@ import pytest
 from attrition.data.predictions import LoggedPrediction
 from attrition.data.schema import FeatureSchema
 from attrition.errors import IntegrityError, NotFound, PlatformError
+from attrition.governance.audit import AuditLog
 from attrition.scoring import background
 from attrition.scoring.explainer import Explainer
 from attrition.scoring.format import FORMAT, SCORER_FILE, LinearDocument, Logistic, NumericTerm, encode
+from attrition.serving.explain_audit import ExplainAudit
 from attrition.serving.explain_route import ExplainRoute
 from attrition.serving.explainer import ExplainerService, ExplainOptions
 from attrition.serving.gateway import Gateway, Limits
@@ -235,12 +237,13 @@ def test_what_the_gateway_refuses_itself(ask, document, options, status):
 
 def test_every_explanation_is_recorded_before_it_is_made():
     """Who asks about what, and how it ended; what cannot be recorded is refused, and a crash is recorded, too."""
-    events, asked = [], []
+    events, asked, correlations = [], [], set()
     refusal = Problem(503, "audit-unavailable", "The audit log does not answer", "try again")
 
     def route(answer, refused=None):
-        async def record(scope, request, stage):
+        async def record(scope, request, stage, correlation):
             events.append((dict(scope["headers"])[b"authorization"], request.subject, stage))
+            correlations.add(correlation)
             return refused
 
         async def ask(request, _):
@@ -259,6 +262,7 @@ def test_every_explanation_is_recorded_before_it_is_made():
 
     assert outcome(b"{}") == (200, ["started", "succeeded"])
     assert events[0] == (b"Bearer t", "record", "started")
+    assert len(correlations) == 1
     assert outcome(problems.internal()) == (500, ["started", "failed"])
     assert outcome(RuntimeError("broken")) == (500, ["started", "failed"])
     asked.clear()
@@ -303,3 +307,30 @@ def test_a_bundle_that_cannot_be_loaded_is_our_fault(store, caplog):
     assert answer.status == 500
     assert "An explanation failed" in caplog.text
     assert IntegrityError.__name__ in caplog.text
+
+
+def test_explanations_are_in_the_audit_log(tmp_path):
+    """Two events with one correlation, by whoever the access check has found; without the log nothing is explained."""
+    address = f"sqlite:///{tmp_path / 'governance.db'}"
+
+    async def ask(_request, _variants):
+        return b"{}"
+
+    audit = ExplainAudit.open(address)
+    identifier = prediction_id(timedelta(days=1))
+    assert send(ExplainRoute(ask, audit), {"prediction_id": identifier}).status_code == 200
+    assert send(ExplainRoute(ask, audit), {"record": {"age": 41.5}, "version": "1.0.0"}).status_code == 200
+    audit.close()
+    with AuditLog.open(address) as log:
+        records = log.records()
+    assert [(r.action, r.subject, r.outcome, r.actor) for r in records][:2] == [
+        ("prediction.explain", f"prediction {identifier}", "started", "anybody"),
+        ("prediction.explain", f"prediction {identifier}", "succeeded", "anybody"),
+    ]
+    assert [record.model_version for record in records[2:]] == ["1.0.0", "1.0.0"]
+    assert len({record.correlation for record in records}) == 2
+    assert "41.5" not in str([record.to_dict() for record in records])
+    (tmp_path / "file").touch()
+    broken = ExplainAudit.open(f"sqlite:///{tmp_path / 'file' / 'governance.db'}")
+    found = send(ExplainRoute(ask, broken), {"prediction_id": identifier})
+    assert (found.status_code, found.json()["type"]) == (503, "urn:attrition:problem:audit-unavailable")
