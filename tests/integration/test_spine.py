@@ -14,6 +14,7 @@ from attrition import Workspace
 from attrition.cli.main import app
 from attrition.errors import IntegrityError, NotFound
 from attrition.evaluation.gates import Outcome
+from attrition.governance.actions import Action
 
 pytestmark = pytest.mark.ray
 
@@ -165,6 +166,10 @@ def _explain_what_was_answered(workspace, url, frame, answered):
         answer = httpx.post(f"{url}/v1/explain", json=body)
         assert answer.headers["content-type"] == "application/problem+json"
         assert (answer.status_code, answer.json()["type"]) == (status, f"urn:attrition:problem:{kind}")
+    events = workspace.guard.audit.records(action=Action.EXPLAIN, subject=f"prediction {some}")
+    # by the endpoint, which knows nobody while access is open, and by this workspace
+    assert [event.outcome for event in events] == ["started", "succeeded"] * 2
+    assert len({event.actor for event in events}) == 2
     return found[0]
 
 
