@@ -12,13 +12,14 @@ from attrition.errors import AccessDenied, Fault, NotAuthenticated, ServingError
 from attrition.governance.credentials import API_KEY, TOKEN, authorization
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from types import TracebackType
 
     import httpx
     import pandas as pd
 
     from attrition.errors import AttritionError
+    from attrition.evaluation.explanations import Explanation
 
 COLUMNS = ("prediction_id", "probability", "decision", "model_version", "variant")
 """Columns of a scored frame."""
@@ -143,10 +144,55 @@ class Client:
             answers.extend(response.json()["predictions"])
         return _scored(answers, pd.Index(frame.index))
 
+    def explain(
+        self,
+        prediction_id: str | None = None,
+        *,
+        record: Mapping[str, Any] | None = None,
+        version: str | None = None,
+    ) -> Explanation:
+        """Why a version estimates what it does, for an answer of :meth:`predict` or for a record.
+
+        Parameters
+        ----------
+        prediction_id
+            Of the answer; the version that gave it explains it.
+        record
+            Feature → value, instead of an id; missing values are None or left out.
+        version
+            Served version that explains the record; None: the one with the largest share of the traffic.
+
+        Raises
+        ------
+        UsageError
+            Neither an id nor a record, or both.
+        ServingError
+            The endpoint refuses (the prediction is unknown, its version is not served ...) or does not answer.
+        """
+        from attrition.evaluation.explanations import Explanation
+
+        if (prediction_id is None) == (record is None):
+            raise UsageError("explain: give a prediction_id or a record, one of the two.")
+        document: dict[str, Any] = {"prediction_id": prediction_id} if record is None else {"record": dict(record)}
+        if version is not None:
+            document["version"] = version
+        return Explanation.from_dict(
+            self._request("POST", "/v1/explain", document, also_busy={HTTPStatus.CONFLICT}).json()
+        )
+
     def _request(
-        self, method: str, path: str, document: dict[str, Any] | None = None, *, first_row: int = 0
+        self,
+        method: str,
+        path: str,
+        document: dict[str, Any] | None = None,
+        *,
+        first_row: int = 0,
+        also_busy: Collection[HTTPStatus] = (),
     ) -> httpx.Response:
-        """One request, repeated while the endpoint is busy or a connection breaks: scoring changes nothing."""
+        """One request, repeated while the endpoint is busy or a connection breaks: scoring changes nothing.
+
+        The statuses of `also_busy` count as busy when they come with Retry-After.
+        """
         import httpx
 
         wait = _FIRST_WAIT_SECONDS
@@ -156,7 +202,9 @@ class Client:
                 response = self._http.request(method, path, json=document)
                 if response.is_success:
                     return response
-                if response.status_code not in _BUSY or attempt == MAX_ATTEMPTS:
+                asks_again = response.status_code in also_busy and "retry-after" in response.headers
+                busy = response.status_code in _BUSY or asks_again
+                if not busy or attempt == MAX_ATTEMPTS:
                     raise _refusal(response, self.url, first_row)
                 asked = _retry_after(response)
             except httpx.TransportError as error:

@@ -18,7 +18,8 @@ from attrition.admission.judging import judge_candidate
 from attrition.data.splits import apply_split, split_holdout
 from attrition.errors import Fault, IntegrityError, NotFound
 from attrition.registry.package import write_package
-from attrition.scoring.compile import compile_candidate, prove_equal
+from attrition.scoring.compile import compile_background, compile_candidate, prove_equal
+from attrition.scoring.explainer import Explainer
 from attrition.scoring.scorer import load_scorer
 from attrition.training import tracking
 from attrition.training.candidate import Lineage, code_version, fit_candidate
@@ -260,6 +261,11 @@ def _conclude(
         judgement = judge_candidate(
             candidate, load_scorer(files).score_one, dataset, split, policy, champion_candidate(registry)
         )
+        hooks.step("Explaining the model")
+        holdout = dataset.table.take(split.holdout)
+        background = compile_background(candidate, files, training.features.to_numpy())
+        explainer = Explainer(files, background, schema=candidate.schema, version="", threshold=candidate.threshold)
+        importance = explainer.importance(holdout.features.to_numpy())
         hooks.step("Logging to MLflow")
         tracking.log_training(
             settings,
@@ -267,8 +273,9 @@ def _conclude(
             candidate,
             judgement.evaluation,
             judgement.quality,
-            holdout=dataset.table.take(split.holdout),
+            holdout=holdout,
             sample=training,
+            explanations=importance,
         )
         with tempfile.TemporaryDirectory() as folder:
             package = write_package(
@@ -280,6 +287,8 @@ def _conclude(
                 judgement.verdict,
                 parity,
                 scoring_files=files,
+                background_files=background,
+                importance=importance,
             )
             registry.log_package(run_id, package)
     return judgement

@@ -14,6 +14,7 @@ from attrition.cli import (
     access,
     audit,
     data,
+    explain,
     models,
     outcomes,
     predictions,
@@ -98,6 +99,7 @@ app.command()(training.tune)
 app.command()(training.train)
 app.command()(training.validate)
 app.command()(score.score)
+app.command()(explain.explain)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(serve.app, name="serve")

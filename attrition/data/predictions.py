@@ -22,8 +22,10 @@ feature_<name>     float64 or null (missing); one column per feature of any vers
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -69,6 +71,31 @@ def prediction_schema(features: Sequence[str] = ()) -> pa.Schema:
             *(pa.field(FEATURE + name, pa.float64()) for name in features),
         ]
     )
+
+
+_BEFORE, _AFTER = timedelta(seconds=1), timedelta(minutes=10)
+"""How far a row's time, that of the answer, may lie from the making of its identifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedPrediction:
+    """What is recorded of one answer.
+
+    Attributes
+    ----------
+    prediction_id : str
+    version : str
+        Semantic version that answered.
+    probability : float
+        As served.
+    features : mapping of str to float
+        What it was computed from; NaN where missing. All NaN when retention has removed them.
+    """
+
+    prediction_id: str
+    version: str
+    probability: float
+    features: Mapping[str, float]
 
 
 class PredictionTable:
@@ -170,6 +197,43 @@ class PredictionTable:
         frame: pd.DataFrame = pa.Table.from_batches(batches, schema).to_pandas()
         frame = frame.sort_values(["time", "prediction_id"], ignore_index=True)
         return frame if columns is None else frame[list(columns)]
+
+    def find(self, prediction_id: str, made_at: datetime) -> LoggedPrediction | None:
+        """One prediction; None when it is not in the table.
+
+        Parameters
+        ----------
+        made_at
+            When the identifier was made, with a time zone: only files of that time are opened.
+
+        Raises
+        ------
+        PlatformError
+            The table cannot be read.
+        """
+        import pyarrow as pa
+        from pyarrow import dataset
+
+        try:
+            table = self._table.open()
+        except NotFound:
+            return None
+        start, end = made_at - _BEFORE, made_at + _AFTER
+        days = sorted({moment.astimezone(UTC).date() for moment in (start, end)})
+        wanted = dataset.field("day").isin(pa.array(days, pa.date32()))
+        kind = pa.timestamp("us", "UTC")
+        wanted &= (dataset.field("time") >= pa.scalar(start, kind)) & (dataset.field("time") <= pa.scalar(end, kind))
+        wanted &= dataset.field("prediction_id") == prediction_id
+        try:
+            rows = table.to_pyarrow_dataset().to_table(filter=wanted).to_pylist()
+        except OSError as error:
+            raise PlatformError(Fault(self.uri, "cannot be read", "", "try again")) from error
+        if not rows:
+            return None
+        names = [name for name in rows[0] if name.startswith(FEATURE)]
+        features = {name.removeprefix(FEATURE): rows[0][name] for name in names}
+        known = {name: math.nan if value is None else float(value) for name, value in features.items()}
+        return LoggedPrediction(prediction_id, rows[0]["version"], rows[0]["probability"], known)
 
     def export(self, path: Path | str, start: datetime | None = None, end: datetime | None = None) -> int:
         """Write the predictions with ``start <= time < end`` to a file, and return how many there are.

@@ -131,7 +131,7 @@ def importance_plot(
     unit : str
         What an importance measures, for the axis.
     """
-    figure, axes = _blank("What the model relies on", height=1.6 + 0.34 * len(names))
+    figure, axes = blank("What the model relies on", height=1.6 + 0.34 * len(names))
     position = np.arange(len(names))
     axes.barh(position, values, xerr=spreads, color=BLUE, ecolor="black", capsize=3, height=0.65)
     axes.set_yticks(position, [name.replace("_", " ") for name in names], parse_math=False)
@@ -140,13 +140,13 @@ def importance_plot(
     axes.set_xlabel(unit)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.8)
-    figure.supxlabel("bars: mean; lines: one standard deviation over repeats", **_CAPTION)
+    figure.supxlabel("bars: mean; lines: one standard deviation over repeats", **CAPTION)
     return figure
 
 
 def fairness_plot(report: FairnessReport) -> Figure:
     """Selection rate of each group with its interval; groups that are not compared are hollow."""
-    figure, axes = _blank(f"Who is flagged, by {report.attribute}", height=1.8 + 0.34 * len(report.groups))
+    figure, axes = blank(f"Who is flagged, by {report.attribute}", height=1.8 + 0.34 * len(report.groups))
     for position, group in enumerate(report.groups):
         rate = group.selection_rate
         axes.errorbar(
@@ -165,7 +165,7 @@ def fairness_plot(report: FairnessReport) -> Figure:
     axes.set_xlim(left=0)
     axes.set_xlabel("Share flagged as leaving")
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.8)
-    figure.supxlabel("\n".join(wrap(report.summary, 86)), **_CAPTION)
+    figure.supxlabel("\n".join(wrap(report.summary, 86)), **CAPTION)
     return figure
 
 
@@ -176,10 +176,12 @@ def figure_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-_CAPTION: dict[str, Any] = {"fontsize": 8.5, "color": "#444444"}
+CAPTION: dict[str, Any] = {"fontsize": 8.5, "color": "#444444"}
+"""Text properties of the line below a figure."""
 
 
-def _blank(title: str, *, height: float) -> tuple[Figure, Any]:
+def blank(title: str, *, height: float) -> tuple[Figure, Any]:
+    """A figure of a given height in inches and its axes, titled."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -193,7 +195,7 @@ def _blank(title: str, *, height: float) -> tuple[Figure, Any]:
 
 
 def _canvas(title: str, evaluation: Evaluation) -> tuple[Figure, Any]:
-    figure, axes = _blank(title, height=5.8)
+    figure, axes = blank(title, height=5.8)
     _caption(figure, evaluation, f"AUC {evaluation.metrics['auc']}")
     return figure, axes
 
@@ -201,7 +203,7 @@ def _canvas(title: str, evaluation: Evaluation) -> tuple[Figure, Any]:
 def _caption(figure: Figure, evaluation: Evaluation, figures: str) -> None:
     rows = f"{evaluation.n:,} rows, {evaluation.n_positive:,} left"
     confidence = f"{evaluation.metrics['auc'].confidence:.0%} intervals"
-    figure.supxlabel(f"{rows}; {figures}; {confidence}", **_CAPTION)
+    figure.supxlabel(f"{rows}; {figures}; {confidence}", **CAPTION)
 
 
 def _marker(label: str) -> dict[str, Any]:

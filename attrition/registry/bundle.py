@@ -19,12 +19,14 @@ from attrition.scoring.scorer import load_scorer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from attrition.scoring.explainer import Explainer
     from attrition.scoring.scorer import Scorer
 
 FORMAT = "attrition.bundle/1"
 SCHEMA_FILE = "schema.json"
 CANDIDATE_FILE = "candidate.json"
 SCORING_FOLDER = "scoring/"
+EXPLAINING_FOLDER = "explaining/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,35 @@ def load_bundle(path: str | Path, manifest_sha256: str) -> Bundle:
     UsageError
         A URI of another scheme.
     """
-    directory = local_path(path)
-    manifest, files = read_verified(directory, manifest_sha256)
+    manifest, files = read_verified(local_path(path), manifest_sha256)
+    version, threshold, family, schema = _described(path, files)
+    scorer = load_scorer(_within(SCORING_FOLDER, files))
+    if scorer.feature_names != schema.names:
+        raise IntegrityError(Fault(str(path), "the scorer reads other features than the schema has"))
+    return Bundle(version, scorer, schema, threshold, family, manifest_sha256, manifest.facts)
+
+
+def load_explainer(path: str | Path, manifest_sha256: str) -> Explainer:
+    """The explainer of the version in a folder; parameters and errors as of :func:`load_bundle`.
+
+    Raises
+    ------
+    NotFound
+        The version was registered without what explanations need.
+    """
+    from attrition.scoring.explainer import Explainer
+
+    _, files = read_verified(local_path(path), manifest_sha256)
+    version, threshold, _, schema = _described(path, files)
+    scoring, background = _within(SCORING_FOLDER, files), _within(EXPLAINING_FOLDER, files)
+    explainer = Explainer(scoring, background, schema=schema, version=version, threshold=threshold)
+    if explainer.scorer.feature_names != schema.names:
+        raise IntegrityError(Fault(str(path), "the scorer reads other features than the schema has"))
+    return explainer
+
+
+def _described(path: str | Path, files: Mapping[str, bytes]) -> tuple[str, float, str, FeatureSchema]:
+    """Version, threshold, family and schema of a bundle."""
     try:
         document = json.loads(files[CANDIDATE_FILE])
         if document["format"] != FORMAT:
@@ -97,18 +126,14 @@ def load_bundle(path: str | Path, manifest_sha256: str) -> Bundle:
         schema = FeatureSchema.from_dict(json.loads(files[SCHEMA_FILE]))
         version, threshold, family = str(document["version"]), float(document["threshold"]), str(document["family"])
     except (KeyError, ValueError, TypeError) as error:
-        raise IntegrityError(
-            Fault(str(directory), "not a bundle", f"a folder of {FORMAT}", "export it again")
-        ) from error
+        raise IntegrityError(Fault(str(path), "not a bundle", f"a folder of {FORMAT}", "export it again")) from error
     if not 0.0 <= threshold <= 1.0:
         raise IntegrityError(Fault(CANDIDATE_FILE, f"threshold {threshold}", "a probability"))
-    scoring = {
-        name.removeprefix(SCORING_FOLDER): data for name, data in files.items() if name.startswith(SCORING_FOLDER)
-    }
-    scorer = load_scorer(scoring)
-    if scorer.feature_names != schema.names:
-        raise IntegrityError(Fault(str(directory), "the scorer reads other features than the schema has"))
-    return Bundle(version, scorer, schema, threshold, family, manifest_sha256, manifest.facts)
+    return version, threshold, family, schema
+
+
+def _within(folder: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name.removeprefix(folder): data for name, data in files.items() if name.startswith(folder)}
 
 
 def local_path(path: str | Path) -> Path:

@@ -7,7 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrition.registry.bundle import CANDIDATE_FILE, FORMAT, SCHEMA_FILE, SCORING_FOLDER, BundleRef
+from attrition.registry.bundle import (
+    CANDIDATE_FILE,
+    EXPLAINING_FOLDER,
+    FORMAT,
+    SCHEMA_FILE,
+    SCORING_FOLDER,
+    BundleRef,
+)
 from attrition.registry.manifest import canonical_json, is_intact, manifest_of, write_folder
 
 if TYPE_CHECKING:
@@ -36,6 +43,7 @@ def write_bundle(root: Path, package: Package, version: ModelVersion) -> BundleR
     }
     files = {
         **{SCORING_FOLDER + name: data for name, data in package.scoring_files.items()},
+        **{EXPLAINING_FOLDER + name: data for name, data in package.background_files.items()},
         SCHEMA_FILE: package.read(SCHEMA_FILE),
         CANDIDATE_FILE: canonical_json(document),
     }

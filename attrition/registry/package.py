@@ -10,8 +10,10 @@ File                       Holds
 MLmodel, requirements.txt, MLflow's description of the model and of its environment
 python_env.yaml,
 conda.yaml
-model/model.pkl            the classifier, for evaluation and explanation; never read by a replica
+model/model.pkl            the classifier, for evaluation and for MLflow's own tools; never read by a replica
 scoring/                   the scorer in its declared format
+explaining/                what explanations need beside it, as statistics of the training rows
+shap.json                  Shapley importance of the features on the holdout
 schema.json                the features
 candidate.json             family, parameters, calibration, threshold, lineage, parity of the scorer
 evaluation.json, ...       evaluation, fairness, quality and verdict
@@ -35,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attrition.data.schema import FeatureSchema
-from attrition.errors import Fault, IntegrityError
+from attrition.errors import Fault, IntegrityError, NotFound
 from attrition.registry.manifest import canonical_json, read_file, verify_directory, write_folder
 from attrition.registry.versions import VersionFacts
 from attrition.scoring.parity import Parity
@@ -45,10 +47,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from attrition.data.quality import QualityReport
+    from attrition.evaluation.explanations import GlobalImportance
     from attrition.evaluation.fairness import FairnessReport
     from attrition.evaluation.gates import Verdict
     from attrition.evaluation.reports import Evaluation
     from attrition.registry.manifest import Manifest
+    from attrition.scoring.explainer import Explainer
     from attrition.scoring.scorer import Scorer
     from attrition.training.candidate import Candidate, Lineage
 
@@ -58,6 +62,8 @@ MODEL_FILE = "model/model.pkl"
 OOF_FILE = "oof.npz"
 SCHEMA_FILE = "schema.json"
 SCORING_FOLDER = "scoring/"
+EXPLAINING_FOLDER = "explaining/"
+IMPORTANCE_FILE = "shap.json"
 
 _REQUIRED = ("scikit-learn", "numpy", "scipy", "pandas")
 
@@ -133,8 +139,48 @@ class Package:
     @property
     def scoring_files(self) -> dict[str, bytes]:
         """The scorer's files, content by name."""
-        paths = [path for path in self.manifest.files if path.startswith(SCORING_FOLDER)]
-        return {path.removeprefix(SCORING_FOLDER): self.read(path) for path in paths}
+        return self._folder(SCORING_FOLDER)
+
+    @property
+    def background_files(self) -> dict[str, bytes]:
+        """What explanations need beside the scorer; empty when it was packaged without."""
+        return self._folder(EXPLAINING_FOLDER)
+
+    def _folder(self, folder: str) -> dict[str, bytes]:
+        paths = [path for path in self.manifest.files if path.startswith(folder)]
+        return {path.removeprefix(folder): self.read(path) for path in paths}
+
+    def explainer(self, version: str) -> Explainer:
+        """Explains what the scorer estimates, under the name `version`.
+
+        Raises
+        ------
+        NotFound
+            The package was written without a background.
+        IntegrityError
+            A file is malformed, or changed since the package was opened.
+        """
+        from attrition.scoring.explainer import Explainer
+
+        return Explainer(
+            self.scoring_files, self.background_files, schema=self.schema, version=version, threshold=self.threshold
+        )
+
+    @cached_property
+    def importance(self) -> GlobalImportance:
+        """What the model relies on: Shapley values of rows of the holdout.
+
+        Raises
+        ------
+        NotFound
+            The package was written without it.
+        """
+        from attrition.evaluation.explanations import GlobalImportance
+
+        if IMPORTANCE_FILE not in self.manifest.files:
+            remedy = "train and register it again to get one that can be explained"
+            raise NotFound(Fault(IMPORTANCE_FILE, "this version was registered without it", remedy=remedy))
+        return GlobalImportance.from_dict(self.document(IMPORTANCE_FILE))
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -219,6 +265,8 @@ def write_package(
     parity: Parity,
     *,
     scoring_files: Mapping[str, bytes],
+    background_files: Mapping[str, bytes] | None = None,
+    importance: GlobalImportance | None = None,
 ) -> PackageRef:
     """Write a candidate and everything known about it into a new folder.
 
@@ -230,6 +278,10 @@ def write_package(
         Of :func:`attrition.scoring.compile.prove_equal`, for `scoring_files`.
     scoring_files
         The compiled scorer: the very bytes that were proven equal to the candidate.
+    background_files
+        Of :func:`attrition.scoring.compile.compile_background`; without them predictions cannot be explained.
+    importance
+        Of the features, on the holdout.
 
     Raises
     ------
@@ -240,6 +292,7 @@ def write_package(
     files = {
         **_mlflow_files(candidate),
         **{SCORING_FOLDER + name: data for name, data in scoring_files.items()},
+        **{EXPLAINING_FOLDER + name: data for name, data in (background_files or {}).items()},
         SCHEMA_FILE: canonical_json(candidate.schema.to_dict()),
         CANDIDATE_FILE: canonical_json(_candidate_document(candidate, parity)),
         "evaluation.json": canonical_json(evaluation.to_dict()),
@@ -248,6 +301,8 @@ def write_package(
         "fairness.json": canonical_json([report.to_dict() for report in fairness]),
         OOF_FILE: _oof(candidate),
     }
+    if importance is not None:
+        files[IMPORTANCE_FILE] = canonical_json(importance.to_dict())
     return PackageRef(Path(directory), write_folder(Path(directory), files, facts))
 
 

@@ -15,6 +15,8 @@ from importlib.resources import files
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from attrition.errors import NotFound
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from attrition.data.schema import Feature, FeatureSchema
+    from attrition.evaluation.explanations import GlobalImportance
     from attrition.evaluation.intervals import Estimate
     from attrition.registry.package import Package
     from attrition.registry.records import ModelVersion
@@ -95,6 +98,8 @@ def model_card(name: str, version: ModelVersion, package: Package) -> ModelCard:
     document = package.document("candidate.json")
     schema, evaluation, fairness = package.schema, package.evaluation, package.fairness
     quality, verdict, lineage = package.quality, package.verdict, package.lineage
+    importance = _importance(package)
+    from attrition.evaluation.explanations import trend_words
     from attrition.evaluation.plots import fairness_plot
     from attrition.training.families import family_named
 
@@ -117,6 +122,12 @@ def model_card(name: str, version: ModelVersion, package: Package) -> ModelCard:
         holdout=_holdout(package),
         evaluation=evaluation,
         evaluation_figures=_pictures(evaluation.plots()),
+        importance=importance,
+        importance_rows=[
+            (row["feature"], f"{row['mean_absolute']:.4f}", f"{row['share']:.1%}", trend_words(row["trend"]))
+            for row in (importance.table() if importance else ())
+        ],
+        importance_figures=_pictures(importance.plots()) if importance else (),
         fairness=fairness,
         fairness_figures=_pictures({f"fairness by {r.attribute}": fairness_plot(r) for r in fairness}),
         mitigation=document.get("mitigation"),
@@ -124,6 +135,14 @@ def model_card(name: str, version: ModelVersion, package: Package) -> ModelCard:
         limits=_limits(package),
     )
     return ModelCard(version.version, _compact(markdown))
+
+
+def _importance(package: Package) -> GlobalImportance | None:
+    """What the version relies on; None when it was registered before that was stored."""
+    try:
+        return package.importance
+    except NotFound:
+        return None
 
 
 def _headline(schema: FeatureSchema, lineage: Lineage) -> str:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from attrition.scoring import background
+from attrition.scoring.additive import mean_contributions, read_model
 from attrition.scoring.columns import Number, cannot_compile, model_columns
 from attrition.scoring.ensembles import flatten, read_trees
 from attrition.scoring.format import (
@@ -23,14 +27,17 @@ from attrition.scoring.format import (
 from attrition.scoring.parity import Parity, prove_equal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
+    from attrition.data.schema import FeatureSchema
     from attrition.scoring.columns import Column, Table
     from attrition.scoring.ensembles import Trees
     from attrition.scoring.format import Output
     from attrition.training.candidate import Candidate
 
-__all__ = ["Parity", "compile_candidate", "compile_classifier", "prove_equal"]
+__all__ = ["Parity", "compile_background", "compile_candidate", "compile_classifier", "prove_equal"]
 
 
 def compile_candidate(candidate: Candidate) -> dict[str, bytes]:
@@ -64,6 +71,46 @@ def compile_classifier(classifier: Any, names: Sequence[str]) -> dict[str, bytes
     if trees is not None:
         return _tree_files(trees, columns, names, output)
     return {SCORER_FILE: encode(_linear(model, columns, names, output))}
+
+
+def compile_background(
+    candidate: Candidate, files: Mapping[str, bytes], training: NDArray[np.float64]
+) -> dict[str, bytes]:
+    """The files that explanations of a candidate need beside its scorer; see :mod:`attrition.scoring.background`.
+
+    Parameters
+    ----------
+    files
+        Of :func:`compile_candidate`.
+    training : ndarray of shape (n, n_features), float64; n > 0
+        The rows that the candidate was fitted on.
+    """
+    pipeline, _ = _parts(candidate.classifier)
+    columns, model = model_columns(pipeline, candidate.schema.names)
+    trees = read_trees(model)
+    document, _ = read_model(files)
+    covers = None if trees is None else flatten(trees, columns).cover
+    found = background.Background(
+        format=background.FORMAT,
+        space="log_odds" if hasattr(model, "decision_function") else "probability",
+        n_rows=len(training),
+        mean_contributions=mean_contributions(document, training) if isinstance(document, LinearDocument) else (),
+        n_nodes=0 if covers is None else len(covers),
+        quartiles=_quartiles(candidate.schema, training),
+    )
+    return background.encode(found, covers)
+
+
+def _quartiles(schema: FeatureSchema, matrix: NDArray[np.float64]) -> tuple[tuple[float, float, float] | None, ...]:
+    found: list[tuple[float, float, float] | None] = []
+    for name, column in zip(schema.names, matrix.T, strict=True):
+        known = column[~np.isnan(column)]
+        if name in schema.categorical or not len(known):
+            found.append(None)
+        else:
+            low, median, high = np.quantile(known, (0.25, 0.5, 0.75)).tolist()
+            found.append((low, median, high))
+    return tuple(found)
 
 
 def _parts(classifier: Any) -> tuple[Any, Any]:

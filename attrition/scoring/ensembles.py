@@ -30,7 +30,10 @@ _SIGN = np.uint64(1 << 63)
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One fitted tree, node by node: children are -1 at leaves, `missing_left` is the side of missing values."""
+    """One fitted tree, node by node: children are -1 at leaves, `missing_left` is the side of missing values.
+
+    `cover` is the training weight that reached the node: weighted rows of a forest, rows of a boosting.
+    """
 
     column: NDArray[np.intp]
     threshold: NDArray[np.float64]
@@ -38,6 +41,7 @@ class Tree:
     right: NDArray[np.intp]
     missing_left: NDArray[np.bool_]
     value: NDArray[np.float64]
+    cover: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ def _forest_tree(tree: Any) -> Tree:
         right=np.asarray(tree.children_right, np.intp),
         missing_left=np.asarray(tree.missing_go_to_left, bool),
         value=np.asarray(tree.value[:, 0, 1], np.float64),
+        cover=np.asarray(tree.weighted_n_node_samples, np.float64),
     )
 
 
@@ -91,16 +96,18 @@ def _boosted_tree(nodes: Any) -> Tree:
         right=np.where(leaf, -1, nodes["right"].astype(np.intp)),
         missing_left=nodes["missing_go_to_left"].astype(bool),
         value=nodes["value"].astype(np.float64),
+        cover=nodes["count"].astype(np.float64),
     )
 
 
 @dataclass(slots=True)
 class FlatEnsemble:
-    """The columns that splits read and the nodes, in the declared form."""
+    """The columns that splits read and the nodes, in the declared form; `cover` has the training weight per node."""
 
     numeric: tuple[NumericColumn, ...]
     tables: tuple[TableColumns, ...]
     ensemble: Ensemble
+    cover: NDArray[np.float64]
 
 
 def flatten(trees: Trees, columns: Sequence[Column]) -> FlatEnsemble:
@@ -116,9 +123,9 @@ def flatten(trees: Trees, columns: Sequence[Column]) -> FlatEnsemble:
     layouts = [_breadth_first(tree) for tree in trees.trees]
     sizes = [len(order) for order, _ in layouts]
     roots = np.cumsum([0, *sizes[:-1]])
-    column, threshold, missing_left, value = (
+    column, threshold, missing_left, value, cover = (
         np.concatenate([getattr(tree, name)[order] for tree, (order, _) in zip(trees.trees, layouts, strict=True)])
-        for name in ("column", "threshold", "missing_left", "value")
+        for name in ("column", "threshold", "missing_left", "value", "cover")
     )
     left = np.concatenate([left + root for (_, left), root in zip(layouts, roots, strict=True)])
     leaf = left == np.arange(len(left))
@@ -137,7 +144,7 @@ def flatten(trees: Trees, columns: Sequence[Column]) -> FlatEnsemble:
         roots=roots.astype(np.int32),
         column=np.where(leaf, 0, renumber[new_column] if len(renumber) else 0).astype(np.uint16),
     )
-    return FlatEnsemble(numeric, tables, ensemble)
+    return FlatEnsemble(numeric, tables, ensemble, cover)
 
 
 def _breadth_first(tree: Tree) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

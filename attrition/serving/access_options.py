@@ -45,7 +45,7 @@ class AccessOptions(AccessTuning):
     mode: Mode = "open"
     """Decided."""
     database_url: str = ""
-    """Of the API keys; empty: ``ATTRITION_DATABASE_URL`` in the replica's environment."""
+    """Of API keys and audit log; empty: ``ATTRITION_DATABASE_URL`` in the replica's environment."""
     config: AccessConfig | None = None
     """Roles and identity provider; None: ``ATTRITION_ACCESS_CONFIG`` in the replica's environment."""
 
@@ -59,12 +59,12 @@ class AccessOptions(AccessTuning):
             The access configuration cannot be used.
         """
         tuning = tuning or AccessTuning()
-        options = cls.model_validate({**tuning.model_dump(), "mode": tuning.mode or "open"})
+        address = settings.database_url if urlsplit(settings.database_url).password is None else ""
+        fields = {**tuning.model_dump(), "mode": tuning.mode or "open", "database_url": address}
+        options = cls.model_validate(fields)
         if "closed" not in {tuning.mode, settings.access}:
             return options
-        address = settings.database_url if urlsplit(settings.database_url).password is None else ""
-        update = {"mode": "closed", "database_url": address, "config": AccessConfig.load(settings.access_config)}
-        return options.model_copy(update=update)
+        return options.model_copy(update={"mode": "closed", "config": AccessConfig.load(settings.access_config)})
 
     def check(self) -> AccessCheck | None:
         """The check of one replica, with its background thread running; None when access is open.

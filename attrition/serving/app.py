@@ -10,18 +10,22 @@ from pydantic import BaseModel, ValidationError
 
 from attrition.errors import ConfigError
 from attrition.serving.access_options import AccessOptions
+from attrition.serving.config import EXPLAINER, GATEWAY
+from attrition.serving.explain_audit import ExplainAudit
+from attrition.serving.explain_route import ExplainRoute
+from attrition.serving.explainer import ExplainerReplica, ExplainOptions
 from attrition.serving.gateway import Gateway, Limits
 from attrition.serving.metrics import RayExport
 from attrition.serving.prediction_log import LogConfig, PredictionLog
+from attrition.serving.protocols import explain
 from attrition.settings import config_faults
 
 if TYPE_CHECKING:
     from attrition.serving.gateway import ASGIApp
+    from attrition.serving.protocols.explain import ExplainRequest
+    from attrition.serving.protocols.problems import Problem
 
 M = TypeVar("M", bound=BaseModel)
-
-GATEWAY = "Gateway"
-"""Name of the ingress deployment."""
 
 
 class GatewayReplica:
@@ -35,10 +39,19 @@ class GatewayReplica:
         Fields of :class:`~attrition.serving.prediction_log.LogConfig`; None records nothing.
     access
         Fields of :class:`~attrition.serving.access_options.AccessOptions`.
+    explainer
+        Handle of the explainer's deployment; None: nothing is explained.
+    explanations
+        Fields of :class:`~attrition.serving.explainer.ExplainOptions`.
     """
 
     def __init__(
-        self, limits: dict[str, Any], prediction_log: dict[str, Any] | None, access: dict[str, Any] | None = None
+        self,
+        limits: dict[str, Any],
+        prediction_log: dict[str, Any] | None,
+        access: dict[str, Any] | None = None,
+        explainer: Any = None,
+        explanations: dict[str, Any] | None = None,
     ) -> None:
         from ray import serve
 
@@ -46,9 +59,21 @@ class GatewayReplica:
 
         replica = serve.get_replica_context().replica_id.unique_id
         self._log = None if prediction_log is None else PredictionLog(LogConfig.model_validate(prediction_log))
-        self._access = AccessOptions.model_validate(access or {}).check()
+        access_options = AccessOptions.model_validate(access or {})
+        self._access = access_options.check()
+        self._audit: ExplainAudit | None = None
+        route = None
+        if explainer is not None:
+            remote = RemoteExplainer(explainer, ExplainOptions.model_validate(explanations or {}))
+            self._audit = ExplainAudit.open(access_options.database_url)
+            route = ExplainRoute(remote.ask, self._audit)
         self._gateway = Gateway(
-            Limits.model_validate(limits), load_bundle, replica=replica, log=self._log, access=self._access
+            Limits.model_validate(limits),
+            load_bundle,
+            replica=replica,
+            log=self._log,
+            access=self._access,
+            explanations=route,
         )
         self._export = RayExport(self._gateway.meter, self._log)
         if self._log is not None:
@@ -67,10 +92,38 @@ class GatewayReplica:
 
     def __del__(self) -> None:
         """Serve calls this when the last request is answered; what a killed replica leaves, the next one commits."""
-        for name in ("_log", "_access"):
+        for name in ("_log", "_access", "_audit"):
             part = getattr(self, name, None)
             if part is not None:
                 part.close()
+
+
+class RemoteExplainer:
+    """The explainer's deployment, as the gateway sees it.
+
+    Parameters
+    ----------
+    handle
+        Of the deployment.
+    options
+        How long it may take.
+    """
+
+    def __init__(self, handle: Any, options: ExplainOptions) -> None:
+        self._handle = handle
+        self._options = options
+
+    async def ask(self, request: ExplainRequest, variants: list[dict[str, Any]]) -> bytes | Problem:
+        """The answer, or the problem that nobody gives one in time."""
+        from ray.exceptions import RayActorError
+        from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
+        asked = self._handle.explain.remote(request, variants)
+        try:
+            answer: bytes | Problem = await asyncio.wait_for(asked, self._options.timeout_seconds)
+        except (TimeoutError, BackPressureError, DeploymentUnavailableError, RayActorError):
+            return explain.busy(self._options.retry_after_seconds)
+        return answer
 
 
 def build(args: dict[str, Any]) -> Any:
@@ -79,10 +132,12 @@ def build(args: dict[str, Any]) -> Any:
     Parameters
     ----------
     args
-        Optional keys ``limits``, ``prediction_log`` and ``access``: the fields of
-        :class:`~attrition.serving.gateway.Limits`, :class:`~attrition.serving.prediction_log.LogConfig` and
-        :class:`~attrition.serving.access_options.AccessOptions`. Weights and versions are not here but in
-        ``user_config``: changing `args` restarts every replica, changing ``user_config`` restarts none.
+        Optional keys ``limits``, ``prediction_log``, ``access`` and ``explanations``: the fields of
+        :class:`~attrition.serving.gateway.Limits`, :class:`~attrition.serving.prediction_log.LogConfig`,
+        :class:`~attrition.serving.access_options.AccessOptions` and
+        :class:`~attrition.serving.explainer.ExplainOptions`; without the last there is no explainer. Weights and
+        versions are not here but in ``user_config``: changing `args` restarts every replica, changing ``user_config``
+        restarts none.
 
     Raises
     ------
@@ -94,10 +149,13 @@ def build(args: dict[str, Any]) -> Any:
     parsed = parse_args(args)
     # Serve's ingress without an argument takes the ASGI application from __serve_build_asgi_app__
     deployment = serve.deployment(name=GATEWAY)(serve.ingress()(GatewayReplica))
-    log = parsed.prediction_log
-    return deployment.bind(
-        parsed.limits.model_dump(), log and log.model_dump(mode="json"), parsed.access.model_dump(mode="json")
-    )
+    log = parsed.prediction_log and parsed.prediction_log.model_dump(mode="json")
+    common = parsed.limits.model_dump(), log, parsed.access.model_dump(mode="json")
+    if parsed.explanations is None:
+        return deployment.bind(*common)
+    options = parsed.explanations.model_dump()
+    explainer = serve.deployment(name=EXPLAINER)(ExplainerReplica).bind(options, log)
+    return deployment.bind(*common, explainer, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +165,7 @@ class Arguments:
     limits: Limits
     prediction_log: LogConfig | None
     access: AccessOptions
+    explanations: ExplainOptions | None
 
 
 def parse_args(args: dict[str, Any]) -> Arguments:
@@ -117,17 +176,18 @@ def parse_args(args: dict[str, Any]) -> Arguments:
     ConfigError
         An unknown key or a value out of range.
     """
-    known = ("limits", "prediction_log", "access")
+    known = ("limits", "prediction_log", "access", "explanations")
     unknown = sorted(set(args) - set(known))
     if unknown:
         raise ConfigError(f"args: unknown key {', '.join(unknown)}; allowed: {', '.join(known)}.")
-    log, access = args.get("prediction_log"), args.get("access") or {}
+    log, access, explanations = args.get("prediction_log"), args.get("access") or {}, args.get("explanations")
     if access.get("mode") is None:
         access = {name: value for name, value in access.items() if name != "mode"}
     return Arguments(
         limits=_parse("limits", args.get("limits") or {}, Limits),
         prediction_log=None if log is None else _parse("prediction_log", log, LogConfig),
         access=_parse("access", access, AccessOptions),
+        explanations=None if explanations is None else _parse("explanations", explanations, ExplainOptions),
     )
 
 

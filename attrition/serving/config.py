@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from attrition.serving.access_options import AccessTuning
+from attrition.serving.explainer import ExplainOptions
 from attrition.serving.gateway import Limits
 from attrition.serving.prediction_log import LogTuning
 from attrition.settings import config_file, load_yaml
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from attrition.serving.access_options import AccessOptions
     from attrition.serving.prediction_log import LogConfig
     from attrition.serving.traffic import Traffic
+
+GATEWAY, EXPLAINER = "Gateway", "Explainer"
+"""Names of the deployments: the ingress, and the one that explains."""
 
 APPLICATION = "attrition"
 """Default name of the Serve application."""
@@ -108,7 +112,7 @@ class DeploymentOptions(_Strict):
     """Options of one deployment."""
 
     name: Annotated[str, Field(min_length=1)]
-    """Name in the application's code: ``Gateway``."""
+    """Name in the application's code: ``Gateway`` or ``Explainer``."""
     num_replicas: Count | None = None
     """Fixed number of replicas; excludes `autoscaling_config`."""
     autoscaling_config: Autoscaling | None = None
@@ -152,6 +156,8 @@ class ApplicationArgs(_Strict):
     """How predictions are recorded; null records neither predictions nor outcomes."""
     access: AccessTuning = AccessTuning()
     """Who may ask."""
+    explanations: ExplainOptions | None = None
+    """How predictions are explained, by the deployment ``Explainer``; null explains none."""
 
 
 class ApplicationOptions(_Strict):
@@ -167,14 +173,19 @@ class ApplicationOptions(_Strict):
     """Arguments of the builder; a change restarts the replicas."""
     runtime_env: dict[str, Any] = Field(default_factory=dict)
     """Ray runtime environment; empty when the image has the code."""
-    deployments: tuple[DeploymentOptions, ...] = (DeploymentOptions(name="Gateway"),)
+    deployments: tuple[DeploymentOptions, ...] = (DeploymentOptions(name=GATEWAY),)
     """Options per deployment."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
         names = [deployment.name for deployment in self.deployments]
-        if names != ["Gateway"]:
-            raise ValueError(f"deployments are {', '.join(names) or 'empty'}; this application has exactly Gateway")
+        expected = [GATEWAY] if self.args.explanations is None else [GATEWAY, EXPLAINER]
+        if sorted(names) != sorted(expected):
+            with_it = "with" if self.args.explanations else "without"
+            raise ValueError(
+                f"deployments are {', '.join(names) or 'empty'}; {with_it} args.explanations this application has "
+                f"exactly {' and '.join(expected)}"
+            )
         return self
 
 
@@ -222,5 +233,6 @@ class ServeConfig(_Strict):
             document["applications"][0]["args"]["access"] = access.model_dump(mode="json", exclude_none=True)
         document["http_options"] |= {"host": host, "port": port}
         for deployment in document["applications"][0]["deployments"]:
-            deployment["user_config"] = traffic.model_dump(mode="json")
+            if deployment["name"] == GATEWAY:
+                deployment["user_config"] = traffic.model_dump(mode="json")
         return document

@@ -69,7 +69,7 @@ class ServeStatus:
     generation : int
         Traffic generation as deployed; -1 when nothing is.
     replicas : int
-        Running replicas.
+        Running replicas that score.
     message : str
         Serve's explanation when something is wrong.
     """
@@ -424,10 +424,14 @@ def _traffic_of(deployment: Mapping[str, Any]) -> Traffic | None:
 
 
 def _running_replicas(details: Mapping[str, Any], name: str) -> set[str]:
+    """Running replicas of the deployment that has the traffic; others neither score nor confirm it."""
     application = details.get("applications", {}).get(name) or {}
+    configured = (_application_config(details, name) or {}).get("deployments", [])
+    without = {deployment["name"] for deployment in configured if _traffic_of(deployment) is None}
     return {
         replica["replica_id"]
-        for deployment in application.get("deployments", {}).values()
+        for deployment_name, deployment in application.get("deployments", {}).items()
+        if deployment_name not in without
         for replica in deployment.get("replicas", [])
         if replica.get("state") == "RUNNING"
     }

@@ -24,7 +24,7 @@ from attrition.serving import tracing
 from attrition.serving.compression import GZIP_NAMES, gunzip
 from attrition.serving.exchange import Exchange, answer_native
 from attrition.serving.metrics import Meter
-from attrition.serving.protocols import dispatch, outcomes, problems
+from attrition.serving.protocols import dispatch, explain, outcomes, problems
 from attrition.serving.shadow import ShadowQueue
 from attrition.serving.snapshot import Snapshot, load_snapshot
 from attrition.serving.traffic import Traffic
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from attrition.serving.access import AccessCheck
     from attrition.serving.exchange import Protocol
+    from attrition.serving.explain_route import ExplainRoute
     from attrition.serving.prediction_log import PredictionLog as Log
     from attrition.serving.snapshot import Bundle
 
@@ -101,6 +102,8 @@ class Gateway:
         predictions nor outcomes are recorded.
     access
         Checks who asks; None: everybody may ask everything.
+    explanations
+        Answers ``/v1/explain``; None: there is no such path.
 
     Attributes
     ----------
@@ -119,6 +122,7 @@ class Gateway:
         meter: Meter | None = None,
         log: Log | None = None,
         access: AccessCheck | None = None,
+        explanations: ExplainRoute | None = None,
     ) -> None:
         self.limits = limits
         self.replica = replica
@@ -127,6 +131,7 @@ class Gateway:
         self.meter = meter or Meter()
         self.log = log
         self.access = access
+        self.explanations = explanations
         self.shadow = ShadowQueue(limits.max_shadow_records, self.meter, log=None if log is None else log.append)
         self._load = load
         self._changing = asyncio.Lock()
@@ -175,6 +180,9 @@ class Gateway:
                 return
             if path == outcomes.PATH and self.log is not None:
                 await self._receive_outcomes(self.log, scope, receive, send)
+                return
+            if path == explain.PATH and self.explanations is not None:
+                await self._explain(self.explanations, scope, receive, send)
                 return
             if dispatch.owns(path):
                 await self._translate(path, scope, receive, send)
@@ -261,6 +269,26 @@ class Gateway:
         self.meter.failed(problem.kind)
         reply = dispatch.refusal(path, problem)
         await respond(send, reply.status, reply.body, reply.content_type, *reply.headers)
+
+    async def _explain(
+        self, route: ExplainRoute, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
+        """Say why a version estimates what it does."""
+        try:
+            body = await self._body(scope, receive)
+            if body is None:
+                return
+            if isinstance(body, problems.Problem):
+                answer: bytes | problems.Problem = body
+            else:
+                answer = await route.answer(scope, body, self.snapshot)
+        except Exception:
+            logger.exception("An explanation could not be given")
+            answer = problems.internal()
+        if isinstance(answer, problems.Problem):
+            await respond(send, answer.status, answer.body, problems.CONTENT_TYPE, *answer.headers)
+        else:
+            await respond(send, 200, answer, b"application/json")
 
     def _offer(self, exchange: Exchange) -> None:
         if exchange.snapshot.shadows and not exchange.is_smoke_test:

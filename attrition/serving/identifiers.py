@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from datetime import UTC, datetime
 
 _random = random.Random()  # noqa: S311 - an identifier, not a secret; seeded from the system's entropy
 _RANDOM_BITS = 74
@@ -42,3 +43,14 @@ def uuid7(milliseconds: int, random_bits: int) -> str:
 def new_prediction_id() -> str:
     """A fresh identifier; unique across replicas with certainty for every practical purpose (74 random bits)."""
     return uuid7(time.time_ns() // 1_000_000, _random.getrandbits(_RANDOM_BITS))
+
+
+def made_at(prediction_id: str) -> datetime:
+    """When an identifier was made, UTC, to the millisecond.
+
+    Examples
+    --------
+    >>> made_at("017f22e2-79b0-7cc3-98c4-dc0c0c07398f").isoformat()
+    '2022-02-22T19:22:22+00:00'
+    """
+    return datetime.fromtimestamp(int(prediction_id.replace("-", "")[:12], 16) / 1000, UTC)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrition import __version__
 from attrition.serving import openapi, openapi_access
-from attrition.serving.protocols import outcomes, problems
+from attrition.serving.protocols import explain, explain_openapi, outcomes, problems
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -83,7 +83,10 @@ class Pages:
         described = self._app.openapi()
         if self._gateway.snapshot is None:
             return _json(described)
-        described = openapi.document(described, self._gateway.snapshot.schema, self._gateway.limits)
+        schema = self._gateway.snapshot.schema
+        described = openapi.document(described, schema, self._gateway.limits)
+        if self._gateway.explanations is not None:
+            described["paths"][explain.PATH] = explain_openapi.path_item(openapi.example(schema))
         if self._gateway.log is not None:
             described["paths"][outcomes.PATH] = outcomes.path_item()
         if self._gateway.access is not None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from attrition.data.employees import EmployeeTable
     from attrition.data.quality import QualityReport
+    from attrition.evaluation.explanations import GlobalImportance
     from attrition.evaluation.reports import Evaluation
     from attrition.settings import Settings
     from attrition.training.candidate import Candidate
@@ -88,6 +89,7 @@ def log_training(
     *,
     holdout: EmployeeTable,
     sample: EmployeeTable,
+    explanations: GlobalImportance | None = None,
 ) -> None:
     """Write everything a reader needs to judge and repeat a training into its run, which goes on running.
 
@@ -104,6 +106,8 @@ def log_training(
     sample
         Pseudonymised rows to show what the data look like: the first `SAMPLE_ROWS` are kept, without sensitive
         attributes.
+    explanations
+        Shapley importance of the features: written as ``shap.json``, ``shap.csv`` and two plots.
 
     Raises
     ------
@@ -125,6 +129,8 @@ def log_training(
     with tempfile.TemporaryDirectory() as folder:
         _write_artifacts(Path(folder), candidate, evaluation, quality, permutation_importance(candidate, holdout))
         _write_sample(Path(folder), sample)
+        if explanations is not None:
+            _write_explanations(Path(folder), explanations)
         client.log_artifacts(run_id, folder)
 
 
@@ -205,6 +211,17 @@ def _write_artifacts(
     (folder / "plots").mkdir()
     for name, figure in figures.items():
         (folder / "plots" / f"{name}.png").write_bytes(plots.figure_png(figure))
+
+
+def _write_explanations(folder: Path, importance: GlobalImportance) -> None:
+    import pandas as pd
+
+    from attrition.evaluation.plots import figure_png
+
+    (folder / "shap.json").write_text(json.dumps(importance.to_dict(), indent=1), encoding="utf-8")
+    pd.DataFrame(importance.table()).to_csv(folder / "shap.csv", index=False)
+    for name, figure in importance.plots().items():
+        (folder / "plots" / f"{name}.png").write_bytes(figure_png(figure))
 
 
 def _write_sample(folder: Path, sample: EmployeeTable) -> None:

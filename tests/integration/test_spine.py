@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 
+import httpx
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -12,6 +14,7 @@ from attrition import Workspace
 from attrition.cli.main import app
 from attrition.errors import IntegrityError, NotFound
 from attrition.evaluation.gates import Outcome
+from attrition.governance.actions import Action
 
 pytestmark = pytest.mark.ray
 
@@ -64,6 +67,7 @@ def test_search_is_logged(workspace, run):
     assert parent.inputs.dataset_inputs
     artifacts = {item.path for folder in ("", "plots") for item in client.list_artifacts(run.run_id, folder)}
     assert any("roc" in path for path in artifacts)
+    assert {"shap.json", "shap.csv", "plots/shap_summary.png", "plots/shap_importance.png"} <= artifacts
 
 
 def test_first_version(workspace, version):
@@ -133,8 +137,61 @@ def test_served_version_scores_like_the_pipeline(workspace, version, run):
     answered = workspace.client(status.url).predict(frame)
     assert answered["probability"].to_numpy() == pytest.approx(run.candidate.score(frame), abs=1e-6)
     assert set(answered["model_version"]) == {version.version}
+    explained = _explain_what_was_answered(workspace, status.url, frame, answered)
     workspace.serving.down()
     _await_logged(workspace, frame, answered)
+    # the same from the table as from the spool
+    assert workspace.explain(answered["prediction_id"].iloc[0]) == explained
+
+
+def _explain_what_was_answered(workspace, url, frame, answered):
+    """Explanations over HTTP add up to what was served and are those of the registry; bad requests are problems."""
+    client = workspace.client(url)
+    found = [client.explain(prediction_id) for prediction_id in answered["prediction_id"].head(3)]
+    assert [one.probability for one in found] == answered["probability"].head(3).tolist()
+    assert {len(one.contributions) for one in found} == {len(workspace.data.read().table.schema.names)}
+    assert workspace.explain(answered["prediction_id"].iloc[0]) == found[0]
+    row = frame[list(workspace.data.read().table.schema.names)].iloc[0]
+    values = {name: None if np.isnan(value) else float(value) for name, value in row.items()}
+    again = client.explain(record=values)
+    assert (again.contributions, again.prediction_id) == (found[0].contributions, None)
+    assert workspace.explain(record=values) == again
+    some = answered["prediction_id"].iloc[0]
+    for body, status, kind in (
+        ({"prediction_id": some, "record": values}, 422, "invalid-request"),
+        ({"prediction_id": "018e2f5c-7a10-7cc3-98c4-dc0c0c07398f"}, 404, "unknown-prediction"),
+        ({"record": values, "version": "7.0.0"}, 409, "version-not-served"),
+        ({"record": {"age": 400}}, 422, "invalid-records"),
+    ):
+        answer = httpx.post(f"{url}/v1/explain", json=body)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert (answer.status_code, answer.json()["type"]) == (status, f"urn:attrition:problem:{kind}")
+    events = workspace.guard.audit.records(action=Action.EXPLAIN, subject=f"prediction {some}")
+    # by the endpoint, which knows nobody while access is open, and by this workspace
+    assert [event.outcome for event in events] == ["started", "succeeded"] * 2
+    assert len({event.actor for event in events}) == 2
+    return found[0]
+
+
+def test_explanations_on_the_command_line(workspace, version, tmp_path):
+    """A version as a whole, and a record from a file."""
+
+    def attrition(*arguments):
+        return CliRunner().invoke(app, ["--home", str(workspace.settings.home), "explain", *arguments])
+
+    whole = attrition("--global", "champion", "--json")
+    assert json.loads(whole.stdout)["features"][0]["feature"] == workspace.explain_global().features[0].feature
+    assert "What champion relies on" in attrition("--global", "champion").stdout
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps({"age": 31, "tenure": 4, "work_hours": 58}))
+    shown = attrition("--record", str(record))
+    assert f"estimated by version {version.version}" in shown.stdout
+    found = json.loads(attrition("--record", str(record), "--version", "champion", "--json").stdout)
+    assert found["difference"] <= 1e-9
+    record.write_text(json.dumps({"age": 310}))
+    refused = attrition("--record", str(record))
+    assert refused.exit_code == 4
+    assert "record/age" in refused.stderr
 
 
 def test_one_flipped_byte_refuses_to_load(workspace, version, tmp_path):

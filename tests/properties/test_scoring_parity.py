@@ -13,8 +13,12 @@ from hypothesis import strategies as st
 
 from attrition.data.schema import Feature, FeatureSchema
 from attrition.errors import IntegrityError
-from attrition.scoring.compile import compile_candidate, prove_equal
+from attrition.scoring.background import decode as decode_background
+from attrition.scoring.compile import compile_background, compile_candidate, prove_equal
 from attrition.scoring.ensembles import largest_not_above
+from attrition.scoring.explainer import Explainer
+from attrition.scoring.format import FORMAT, LinearDocument, Logistic
+from attrition.scoring.parity import edge_records
 from attrition.scoring.scorer import load_scorer
 from attrition.training.families import FAMILIES
 
@@ -95,6 +99,24 @@ def test_scorer_equals_pipeline_and_survives_storage(family, data):
     np.testing.assert_array_equal(again.score(records), load_scorer(files).score(records))
 
 
+@pytest.mark.parametrize("family", FAMILY_PARAMETERS)
+@SLOW
+@given(st.data())
+def test_explanations_add_up_on_any_record(family, data):
+    """On the data and on edge records: missing values, unknown codes, the neighbours of every threshold."""
+    candidate = _fitted(data.draw(recipes(family)))
+    observed = candidate.features.to_numpy()
+    files = compile_candidate(candidate)
+    background = compile_background(candidate, files, observed)
+    explainer = Explainer(files, background, schema=candidate.schema, version="1.0.0", threshold=0.5)
+    names = list(candidate.schema.names)
+    edges = edge_records(explainer.scorer, observed, [names.index(name) for name in candidate.schema.categorical])
+    for row in [*observed[:5].tolist(), *edges[:: max(1, len(edges) // 40)].tolist()]:
+        explanation = explainer.explain(row)  # raises unless it adds up to the scorer's probability
+        assert {part.feature for part in explanation.contributions} == set(names)
+        assert np.isfinite([part.contribution for part in explanation.contributions]).all()
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=20),
@@ -121,3 +143,6 @@ def test_arbitrary_bytes_are_refused_with_one_kind_of_error(data):
     """Never a crash, never a scorer."""
     with pytest.raises(IntegrityError):
         load_scorer({"scorer.json": data, "trees.bin": data})
+    document = LinearDocument(FORMAT, ("a",), Logistic(1.0, 0.0), 0.0, (), ())
+    with pytest.raises(IntegrityError):
+        decode_background({"background.json": data, "covers.bin": data}, document)

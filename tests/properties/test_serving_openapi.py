@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -17,6 +18,11 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from attrition.data.schema import FeatureSchema
+from attrition.scoring import background
+from attrition.scoring.explainer import Explainer
+from attrition.scoring.format import FORMAT, SCORER_FILE, LinearDocument, Logistic, NumericTerm, encode
+from attrition.serving.explain_route import ExplainRoute
+from attrition.serving.explainer import ExplainerService, ExplainOptions
 from attrition.serving.gateway import Gateway, Limits
 from attrition.serving.traffic import Traffic, Variant
 
@@ -45,10 +51,27 @@ class Bundle:
     scorer = ConstantScorer(schema.names)
 
 
+def explaining():
+    """A route to an explainer in this process; no prediction is logged."""
+    age = Bundle.schema.names.index("age")
+    scorer = LinearDocument(FORMAT, Bundle.schema.names, Logistic(1.0, 0.0), 0.5, (NumericTerm(age, 0.1, 0.0),), ())
+    n = len(Bundle.schema.names)
+    found = background.Background(background.FORMAT, "log_odds", 9, (0.0,) * n, 0, (None,) * n)
+    files = {SCORER_FILE: encode(scorer)}, background.encode(found)
+    explainer = Explainer(*files, schema=Bundle.schema, version=Bundle.version, threshold=Bundle.threshold)
+    service = ExplainerService(ExplainOptions(), lambda *_: explainer, {}.get)
+
+    async def ask(request, variants):
+        return service.answer(request, [Variant.model_validate(v) for v in variants], now=datetime.now(UTC))
+
+    return ExplainRoute(ask)
+
+
 @pytest.fixture(scope="module")
 def document():
     """The document of a gateway in this process."""
-    gateway = Gateway(Limits(max_records=5, max_body_bytes=10_000), lambda _uri, _digest: Bundle(), replica="r1")
+    limits = Limits(max_records=5, max_body_bytes=10_000)
+    gateway = Gateway(limits, lambda _uri, _digest: Bundle(), replica="r1", explanations=explaining())
     variant = Variant(name="blue", version="1.0.0", bundle="b", manifest_sha256="0" * 64)
     asyncio.run(gateway.reconfigure(Traffic(variants=(variant,)).model_dump(mode="json")))
     return schemathesis.openapi.from_asgi("/openapi.json", gateway)
@@ -58,7 +81,7 @@ def document():
 def test_no_request_breaks_the_service(document, mode):
     """Valid and invalid bodies, parameters, headers and methods, for every operation of the document."""
     operations = [result.ok() for result in document.get_all_operations()]
-    assert "/v1/predict" in {operation.path for operation in operations}
+    assert {"/v1/predict", "/v1/explain"} <= {operation.path for operation in operations}
     for operation in operations:
         if mode is GenerationMode.NEGATIVE and not operation.body:
             continue  # nothing about it can be wrong

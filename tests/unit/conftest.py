@@ -18,7 +18,8 @@ from attrition.evaluation.fairness import assess_fairness
 from attrition.evaluation.gates import Evidence, GatePolicy, judge
 from attrition.evaluation.reports import evaluate
 from attrition.registry.package import write_package
-from attrition.scoring.compile import compile_candidate, prove_equal
+from attrition.scoring.compile import compile_background, compile_candidate, prove_equal
+from attrition.scoring.explainer import Explainer
 from attrition.training.candidate import Candidate, fit_candidate
 from attrition.training.lineage import Lineage
 
@@ -41,6 +42,8 @@ class Made:
     verdict: Any
     parity: Any
     scoring: Any
+    background: Any
+    importance: Any
 
     def write(self, directory: Path, **changes: Any) -> PackageRef:
         candidate = replace(self.candidate, **changes)
@@ -53,6 +56,8 @@ class Made:
             self.verdict,
             self.parity,
             scoring_files=self.scoring,
+            background_files=self.background,
+            importance=self.importance,
         )
 
 
@@ -88,7 +93,10 @@ def made() -> Made:
     scoring = compile_candidate(candidate)
     parity = prove_equal(scoring, candidate, table.features)
     quality = QualityReport(findings=(), n_rows=len(table), n_positive=int(table.target.sum()))
-    return Made(candidate, table, evaluation, quality, fairness, verdict, parity, scoring)
+    background = compile_background(candidate, scoring, table.features.to_numpy())
+    explainer = Explainer(scoring, background, schema=table.schema, version="", threshold=candidate.threshold)
+    importance = explainer.importance(table.features.to_numpy())
+    return Made(candidate, table, evaluation, quality, fairness, verdict, parity, scoring, background, importance)
 
 
 @pytest.fixture(scope="session")

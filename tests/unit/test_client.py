@@ -206,3 +206,69 @@ def test_the_key_is_sent(endpoint, monkeypatch):
         with Client("http://x", credentials=credentials, transport=httpx.MockTransport(answer)) as client:
             client.versions()
     assert sent == ["Bearer k", "Bearer t", None]
+
+
+EXPLANATION = {
+    "prediction_id": "018e2f5c-7a10-7cc3-98c4-dc0c0c07398f",
+    "model_version": "1.0.0",
+    "probability": 0.25,
+    "decision": False,
+    "threshold": 0.5,
+    "space": "log_odds",
+    "base_value": -1.0,
+    "base_probability": 0.2689414213699951,
+    "contributions": [
+        {"feature": "age", "value": None, "contribution": -0.1, "direction": "lowers", "words": "the missing age"}
+    ],
+    "top": ["The missing age lowers the estimate most."],
+    "raw_score": -1.1,
+    "mapping": {"kind": "logistic", "slope": 1.0, "intercept": 0.0},
+    "difference": 0.0,
+}
+
+
+def explaining(steps):
+    """A client of an endpoint that answers an explanation after some other responses, and what it was sent."""
+    bodies, waits = [], []
+
+    def answer(request):
+        bodies.append((request.url.path, json.loads(request.content)))
+        return steps.pop(0) if steps else httpx.Response(200, json=EXPLANATION)
+
+    return Client("http://e", transport=httpx.MockTransport(answer), sleep=waits.append), bodies, waits
+
+
+def test_an_explanation_is_an_object():
+    """By the id of an answer, or for a record and a version."""
+    client, bodies, _ = explaining([])
+    with client:
+        found = client.explain(EXPLANATION["prediction_id"])
+        assert found.to_dict() == EXPLANATION
+        client.explain(record={"age": None}, version="1.0.0")
+    assert bodies == [
+        ("/v1/explain", {"prediction_id": EXPLANATION["prediction_id"]}),
+        ("/v1/explain", {"record": {"age": None}, "version": "1.0.0"}),
+    ]
+
+
+def test_an_explanation_waits_for_a_prediction_that_is_not_recorded_yet():
+    """As long as the endpoint asks; a conflict that waiting does not end is raised at once."""
+    problem = {"title": "Not yet", "status": 409, "detail": "ask again"}
+    kind = {"content-type": "application/problem+json"}
+    young = httpx.Response(409, json=problem, headers={**kind, "retry-after": "3"})
+    client, _, waits = explaining([young, young])
+    with client:
+        assert client.explain("x").probability == 0.25
+    assert [3.0 <= wait <= 5.0 for wait in waits] == [True, True]
+    client, bodies, waits = explaining([httpx.Response(409, json=problem, headers=kind)])
+    with client, pytest.raises(ServingError, match="Not yet"):
+        client.explain("x")
+    assert (len(bodies), waits) == (1, [])
+
+
+@pytest.mark.parametrize("arguments", [{}, {"prediction_id": "x", "record": {"age": 1}}])
+def test_an_explanation_is_about_one_thing(arguments):
+    """An id or a record."""
+    client, _, _ = explaining([])
+    with client, pytest.raises(UsageError, match="one of the two"):
+        client.explain(**arguments)

@@ -249,3 +249,32 @@ def test_a_dead_mlflow_is_noticed_before_a_ray_is_started(home, extract):
     assert "127.0.0.1:9" in result.stderr
     assert "Ray" not in result.stderr
     assert not (home / "tune").exists()
+
+
+ID = "018e2f5c-7a10-7cc3-98c4-dc0c0c07398f"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ([], "nothing given"),
+        ([ID, "--global", "champion"], "ID and --global given"),
+        ([ID, "--version", "1.0.0"], "ID and --version given"),
+        (["--global", "champion", "--version", "1.0.0"], "--global and --version given"),
+        (["E-0001"], "is no UUID of version 7"),
+    ],
+)
+def test_explain_about_no_single_thing(refused, arguments, found):
+    """Usage, before anything is opened."""
+    assert found in " ".join(refused("explain", *arguments, code=2).split())
+
+
+def test_explain_an_unknown_prediction_or_an_unreadable_record(refused, tmp_path):
+    """Nothing was logged here; and a file must hold one record."""
+    assert "no prediction with this id is recorded" in " ".join(refused("explain", ID).split())
+    path = tmp_path / "record.json"
+    assert "cannot be read" in refused("explain", "--record", path)
+    path.write_text("{")
+    assert "is not JSON" in refused("explain", "--record", path)
+    path.write_text("[1]")
+    assert "is no JSON object" in refused("explain", "--record", path)

@@ -20,6 +20,7 @@ COMMANDS = [
     ["train"],
     ["validate"],
     ["score"],
+    ["explain"],
     ["data"],
     ["data", "import"],
     ["data", "check"],

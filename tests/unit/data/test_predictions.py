@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -185,3 +186,18 @@ def test_messages_hold_no_values(table):
     with pytest.raises(PlatformError) as caught:
         table.append(bad, {"s": 2})
     assert "1234567" not in str(caught.value)
+
+
+def test_one_prediction_is_found_by_its_id_and_time(table):
+    """Across midnight, with the features of its version; another time or id finds nothing."""
+    assert table.find("0000", MIDNIGHT) is None
+    table.append(rows(0, 120, features=("age",)), {"s": 1})
+    table.append(rows(500, 3, features=("salary",), version="2.0.0"), {"s": 2})
+    made_at = MIDNIGHT - timedelta(seconds=0.5)
+    found = table.find("0060", made_at)
+    assert (found.prediction_id, found.version, found.probability) == ("0060", "1.0.0", 0.3)
+    assert found.features["age"] == 60.0
+    assert math.isnan(found.features["salary"])
+    assert table.find("0501", MIDNIGHT - timedelta(minutes=59, seconds=1)).features["salary"] == 1.0
+    assert table.find("0060", made_at - timedelta(hours=1)) is None
+    assert table.find("9999", made_at) is None

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attrition.errors import IntegrityError, UsageError
-from attrition.registry.bundle import load_bundle, local_path
+from attrition.errors import IntegrityError, NotFound, UsageError
+from attrition.registry.bundle import load_bundle, load_explainer, local_path
 from attrition.registry.export import write_bundle
 from attrition.registry.manifest import write_folder
 from attrition.registry.package import read_package
@@ -60,7 +60,13 @@ def test_a_bundle_is_lean_and_named_after_its_content(opened, version, tmp_path)
     """No pickle, no data."""
     ref = write_bundle(tmp_path, opened, version)
     found = sorted(path.relative_to(ref.uri).as_posix() for path in Path(ref.uri).rglob("*") if path.is_file())
-    assert found == ["candidate.json", "manifest.json", "schema.json", "scoring/scorer.json"]
+    assert found == [
+        "candidate.json",
+        "explaining/background.json",
+        "manifest.json",
+        "schema.json",
+        "scoring/scorer.json",
+    ]
     assert Path(ref.uri).name == f"1.0.0-{ref.manifest_sha256[:8]}"
 
 
@@ -76,7 +82,28 @@ def test_exporting_again_reuses_the_folder_and_repairs_a_damaged_one(opened, ver
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize("name", ["candidate.json", "schema.json", "scoring/scorer.json", "manifest.json"])
+def test_a_bundle_explains_as_its_package_does(made, opened, version, tmp_path):
+    """The same explanation, and it adds up to the candidate's probability."""
+    ref = write_bundle(tmp_path, opened, version)
+    row = made.table.features.to_numpy()[3].tolist()
+    found = load_explainer(ref.uri, ref.manifest_sha256).explain(row)
+    assert found == opened.explainer("1.0.0").explain(row)
+    assert found.probability == pytest.approx(made.candidate.score(made.table.features)[3], abs=1e-9)
+    assert found.threshold == made.candidate.threshold
+
+
+def test_a_bundle_of_a_version_without_a_background_scores_and_says_why_it_does_not_explain():
+    """The one that an earlier version exported."""
+    folder = Path(__file__).with_name("golden") / "bundle-1"
+    digest = "a08d6bd3efc123f95039fe2213a9ccce5189db94a72388b8d68d1ab2b10a812a"
+    with pytest.raises(NotFound, match="registered without it; train and register it again"):
+        load_explainer(folder, digest)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["candidate.json", "schema.json", "scoring/scorer.json", "explaining/background.json", "manifest.json"],
+)
 def test_a_changed_byte_is_refused(opened, version, tmp_path, name):
     """In every file."""
     ref = write_bundle(tmp_path, opened, version)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from attrition.errors import IntegrityError
+from attrition.errors import IntegrityError, NotFound
 from attrition.registry.manifest import build_manifest
 from attrition.registry.package import MODEL_FILE, model_digest, read_package
 from attrition.scoring.compile import compile_candidate
@@ -40,6 +40,25 @@ def test_everything_comes_back(made, package):
     assert read.threshold == candidate.threshold
     records = made.table.features.to_numpy()
     np.testing.assert_allclose(read.scorer.score(records), candidate.score(made.table.features), atol=1e-9)
+
+
+def test_explanations_come_back(made, package):
+    """The importance as it was measured, and an explainer that adds up to the candidate's probability."""
+    read = read_package(package.directory, package.manifest_sha256)
+    assert read.importance == made.importance
+    rows = made.table.features.to_numpy()[:20]
+    for row, probability in zip(rows.tolist(), made.candidate.score(made.table.features)[:20], strict=True):
+        assert read.explainer("1.0.0").explain(row).probability == pytest.approx(probability, abs=1e-9)
+
+
+def test_a_package_of_an_earlier_version_says_why_it_explains_nothing(made, tmp_path):
+    """It was written without a background, and scores as ever."""
+    ref = replace(made, background=None, importance=None).write(tmp_path / "package")
+    read = read_package(ref.directory, ref.manifest_sha256)
+    assert 0.0 <= read.scorer.score_one([1.0, 2.0, 1.0, 2.0]) <= 1.0
+    for ask in (lambda: read.importance, lambda: read.explainer("1.0.0")):
+        with pytest.raises(NotFound, match="train and register it again"):
+            ask()
 
 
 def test_quality_may_be_unknown(made, tmp_path):

@@ -49,6 +49,7 @@ def test_it_answers_what_a_reader_asks(package, version_of):
         "What it is for",
         "Data",
         "How good it is",
+        "What it relies on",
         "Fairness",
         "Gates",
         "Limits",
@@ -61,6 +62,17 @@ def test_it_answers_what_a_reader_asks(package, version_of):
     assert f"| auc | {auc.value:.3f} | {auc.low:.3f} to {auc.high:.3f} |" in card.markdown
     assert package.manifest_sha256 in card.markdown
     assert all(cell(name) in card.markdown for name in stored.schema.names)
+
+
+def test_it_says_what_the_version_relies_on(made, package, version_of, tmp_path):
+    """Every feature with its share, as a table and two plots; an earlier package says that it cannot."""
+    section = card_of(package, version_of).markdown.split("## What it relies on")[1].split("## Fairness")[0]
+    for part in made.importance.features:
+        assert f"| {cell(part.feature)} | {part.mean_absolute:.4f} |" in section
+    assert section.count("](data:image/png") == 2
+    older = replace(made, background=None, importance=None).write(tmp_path / "older")
+    section = card_of(older, version_of).markdown.split("## What it relies on")[1].split("## Fairness")[0]
+    assert section.strip() == "It was registered without what explanations need."
 
 
 def test_limits_follow_from_the_facts(package, version_of):

@@ -27,6 +27,16 @@ def test_shipped_files_are_valid_for_ray_serve(path):
     deployed = ServeDeploySchema.model_validate(request)
     assert deployed.applications[0].deployments[0].user_config == TRAFFIC.model_dump(mode="json")
     assert deployed.http_options.port == 8000
+    assert "user_config" not in request["applications"][0]["deployments"][1]
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_files_explain(path):
+    """By a deployment of its own, which gets its answer out before the gateway's caller is told that it takes long."""
+    config = ServeConfig.load(path)
+    _, explainer = config.application.deployments
+    assert explainer.autoscaling_config.min_replicas < explainer.autoscaling_config.max_replicas
+    assert config.application.args.explanations.timeout_seconds < config.http_options.request_timeout_s
 
 
 def write(folder, change):
@@ -46,6 +56,9 @@ def write(folder, change):
         (lambda d: d["applications"][0]["args"].update(limit=3), "args.limit"),
         (lambda d: d["applications"][0]["args"]["limits"].update(max_records=0), "max_records"),
         (lambda d: d["applications"][0]["deployments"][0].update(name="Gatway"), "exactly Gateway"),
+        (lambda d: d["applications"][0]["deployments"].pop(), "with args.explanations .* Gateway and Explainer"),
+        (lambda d: d["applications"][0]["args"].pop("explanations"), "without args.explanations .* exactly Gateway"),
+        (lambda d: d["applications"][0]["args"]["explanations"].update(max_versions=0), "max_versions"),
         (lambda d: d["applications"][0]["deployments"][0].update(num_replicas=2), "not both"),
         (lambda d: d["applications"][0]["deployments"][0]["autoscaling_config"].update(min_replicas=4), "above"),
         (lambda d: d["applications"][0].update(import_path="os:system"), "import_path"),
@@ -86,12 +99,13 @@ def test_the_builder_refuses_unknown_arguments(args):
         parse_args(args)
     parsed = parse_args({})
     assert (parsed.limits.max_records, parsed.prediction_log, parsed.access.mode) == (1_000, None, "open")
+    assert parsed.explanations is None
 
 
 @pytest.mark.parametrize("name", ["staging", "production"])
 def test_clusters_scale_between_three_and_ten(name):
     """Up within a minute, down after five, and 503 with Retry-After when full."""
-    (gateway,) = ServeConfig.load(name).application.deployments
+    gateway, _ = ServeConfig.load(name).application.deployments
     scaling = gateway.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas, scaling.downscale_delay_s) == (3, 10, 300)
     assert scaling.upscale_delay_s + scaling.look_back_period_s < 60

@@ -13,6 +13,7 @@ import pytest
 
 from attrition.data.quality import check_quality
 from attrition.errors import TrackingUnreachable
+from attrition.evaluation.explanations import GlobalImportance, summarise
 from attrition.evaluation.reports import evaluate
 from attrition.settings import Settings
 from attrition.training import connection
@@ -100,8 +101,12 @@ def test_a_training_run_holds_what_a_reader_needs(settings, candidate, table, ma
     holdout = make_table(300, seed=5)
     evaluation = evaluate(holdout.target, candidate.score(holdout.features), candidate.threshold, n_resamples=100)
     quality = check_quality(table)
+    values = holdout.features.to_numpy()
+    explanations = summarise(holdout.schema, values, np.nan_to_num(values), space="log_odds", base_value=-1.0)
     run_id = start_training_run(settings, candidate)
-    log_training(settings, run_id, candidate, evaluation, quality, holdout=holdout, sample=table)
+    log_training(
+        settings, run_id, candidate, evaluation, quality, holdout=holdout, sample=table, explanations=explanations
+    )
 
     client = connect(settings)
     run = client.get_run(run_id)
@@ -119,7 +124,10 @@ def test_a_training_run_holds_what_a_reader_needs(settings, candidate, table, ma
 
     folder = client.download_artifacts(run_id, "", str(tmp_path))
     plots = {path.stem for path in (tmp_path / "plots").glob("*.png")}
-    assert plots == {"roc", "precision_recall", "calibration", "confusion", "importance"}
+    figures = {"roc", "precision_recall", "calibration", "confusion", "importance"}
+    assert plots == figures | {"shap_summary", "shap_importance"}
+    assert GlobalImportance.from_dict(json.loads((tmp_path / "shap.json").read_text())) == explanations
+    assert list(pd.read_csv(tmp_path / "shap.csv")["feature"]) == [part.feature for part in explanations.features]
     sample = pd.read_csv(tmp_path / "sample.csv")
     assert len(sample) == 50
     assert "gender" not in sample
