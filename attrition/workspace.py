@@ -373,8 +373,9 @@ class Workspace:
                 as_delta=as_delta,
                 table_version=table_version,
             )
-            execute = batch_execution.in_process
-            if not batch.small:
+            execute = batch_execution.in_threads
+            # an embedded Ray has this machine's cores only, and takes seconds to start
+            if not batch.small and (self.settings.ray_address or not batch.leaves_threads_free):
                 self.ray()
                 execute = batch_execution.on_ray
             result = run_batch(batch, execute, overwrite=overwrite, on_progress=on_progress)

@@ -5,9 +5,9 @@
     plan ──▶ partitions ──▶ read ▸ score ▸ write, one task each ──▶ parts ──▶ output
 
 The scorer is the one that serves, read from the same verified bundle, so a person's probability is the same to the last
-bit as in a request of many records. A request of one record goes through ``score_one``, whose sum and exponential may
-round differently: a few units in the last place. Memory does not grow with the input: a task holds a
-few thousand rows at a time. An interrupted batch is finished by repeating it.
+bit as in the answer to a request, of one record or of many. A large batch compiles that scorer's loops first, see
+:mod:`attrition.scoring.compiled`. Memory does not grow with the input: a task holds a few thousand rows at a time. An
+interrupted batch is finished by repeating it.
 """
 
 from __future__ import annotations
@@ -63,6 +63,11 @@ class Batch:
     def small(self) -> bool:
         """Whether starting a Ray for it would take longer than scoring it."""
         return len(self.plan.partitions) <= SMALL_PARTITIONS
+
+    @property
+    def leaves_threads_free(self) -> bool:
+        """Whether threads of one process can do all of it at once."""
+        return self.job.leaves_threads_free
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -197,7 +202,8 @@ def plan_batch(
     fitted = None if mapping is None else fit_mapping(mapping, loaded.schema)
     _check_apart(Path(source).absolute(), output)
     _check_columns(plan, loaded.schema, tuple(keep), fitted)
-    job = Job(bundle, key, ids, tuple(keep), fitted, len(plan.partitions))
+    n_partitions = len(plan.partitions)
+    job = Job(bundle, key, ids, tuple(keep), fitted, n_partitions, compiled=n_partitions > SMALL_PARTITIONS)
     return Batch(plan, job, output, loaded)
 
 
