@@ -332,9 +332,9 @@ class Workspace:
         Parameters
         ----------
         source
-            CSV, CSV.gz, Parquet, a folder of one of them, or a Delta table.
+            CSV, CSV.gz, Parquet, a folder of one of them, or a Delta table; a path, ``file:`` or ``abfss:`` address.
         target
-            ``.csv``, ``.csv.gz`` and ``.parquet`` name one file; anything else a folder of Parquet files.
+            Path or ``file:`` URI. ``.csv``, ``.csv.gz`` and ``.parquet`` name one file; anything else a folder of Parquet files.
         ref
             Version or alias that scores.
         mapping
