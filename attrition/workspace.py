@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from attrition.governance.actions import Action
 from attrition.settings import Settings
@@ -334,7 +335,8 @@ class Workspace:
         source
             CSV, CSV.gz, Parquet, a folder of one of them, or a Delta table; a path, ``file:`` or ``abfss:`` address.
         target
-            Path or ``file:`` URI. ``.csv``, ``.csv.gz`` and ``.parquet`` name one file; anything else a folder of Parquet files.
+            Path or ``file:`` URI. ``.csv``, ``.csv.gz`` and ``.parquet`` name one file; anything else a folder of
+            Parquet files.
         ref
             Version or alias that scores.
         mapping
@@ -672,7 +674,8 @@ def _dataset(tables: Tables, version: int | None) -> Dataset:
 
 def _file(what: str, path: str | Path) -> str:
     """A file as the subject of an audit event: its name, without what could forge a line of a listing."""
-    name = Path(path).name
+    # an address may hold a secret before its path and behind it
+    name = Path(urlsplit(str(path)).path if "://" in str(path) else path).name
     return f"{what} {''.join(c if c.isprintable() else '?' for c in name)}"[:256]
 
 
