@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from attrition.errors import UsageError
 from attrition.governance.actions import Action
@@ -334,9 +335,10 @@ class Workspace:
         Parameters
         ----------
         source
-            CSV, CSV.gz, Parquet, a folder of one of them, or a Delta table.
+            CSV, CSV.gz, Parquet, a folder of one of them, or a Delta table; a path, ``file:`` or ``abfss:`` address.
         target
-            ``.csv``, ``.csv.gz`` and ``.parquet`` name one file; anything else a folder of Parquet files.
+            Path or ``file:`` URI. ``.csv``, ``.csv.gz`` and ``.parquet`` name one file; anything else a folder of
+            Parquet files.
         ref
             Version or alias that scores.
         mapping
@@ -375,8 +377,9 @@ class Workspace:
                 as_delta=as_delta,
                 table_version=table_version,
             )
-            execute = batch_execution.in_process
-            if not batch.small:
+            execute = batch_execution.in_threads
+            # an embedded Ray has this machine's cores only, and takes seconds to start
+            if not batch.small and (self.settings.ray_address or not batch.leaves_threads_free):
                 self.ray()
                 execute = batch_execution.on_ray
             result = run_batch(batch, execute, overwrite=overwrite, on_progress=on_progress)
@@ -725,7 +728,8 @@ def _dataset(tables: Tables, version: int | None) -> Dataset:
 
 def _file(what: str, path: str | Path) -> str:
     """A file as the subject of an audit event: its name, without what could forge a line of a listing."""
-    name = Path(path).name
+    # an address may hold a secret before its path and behind it
+    name = Path(urlsplit(str(path)).path if "://" in str(path) else path).name
     return f"{what} {''.join(c if c.isprintable() else '?' for c in name)}"[:256]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,10 +27,11 @@ class Ids(StrEnum):
 def score(
     ctx: typer.Context,
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="CSV, CSV.gz, Parquet, a folder of them, or a Delta table.")
+        str,
+        typer.Argument(metavar="INPUT", help="CSV, CSV.gz, Parquet, a folder of them, or a Delta table; or abfss://"),
     ],
     target: Annotated[
-        Path, typer.Argument(metavar="OUTPUT", help="x.csv, x.csv.gz, x.parquet, or a folder of Parquet files.")
+        str, typer.Argument(metavar="OUTPUT", help="x.csv, x.csv.gz, x.parquet, or a folder of Parquet files.")
     ],
     model: Annotated[str, typer.Option(help="Version or alias that scores.")] = "champion",
     mapping: Annotated[str | None, typer.Option(help="Mapping YAML, or a shipped name.")] = None,

@@ -17,11 +17,12 @@ SIGIR '15, section 3. The table per rank replaces its list of masks per threshol
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from attrition.scoring.output import output_functions
+from attrition.scoring.ranks import Codes, Thresholds
 from attrition.scoring.trees import split_points, sum_in_order
 
 if TYPE_CHECKING:
@@ -42,16 +43,11 @@ _BLOCK = 2**16
 
 def fits_masks(document: TreesDocument, ensemble: Ensemble) -> bool:
     """Whether every tree has at most `MAX_LEAVES` leaves and the tables stay below `MAX_TABLE_BYTES`."""
-    leaves = np.add.reduceat(ensemble.is_leaf.astype(np.int64), ensemble.roots) if _in_order(ensemble) else None
+    leaves = np.add.reduceat(ensemble.is_leaf.astype(np.int64), ensemble.roots) if ensemble.in_order else None
     if leaves is None or leaves.max() > MAX_LEAVES:
         return False
     n_ranks = sum(len(points) + 2 for points in split_points(document, ensemble))
     return bool(n_ranks * document.n_trees * _word(int(leaves.max())).itemsize <= MAX_TABLE_BYTES)
-
-
-def _in_order(ensemble: Ensemble) -> bool:
-    """Whether each tree's nodes follow its root, so that node ranges are trees."""
-    return bool(ensemble.roots[0] == 0 and (np.diff(ensemble.roots) > 0).all())
 
 
 def _word(n_leaves: int) -> Word:
@@ -63,36 +59,25 @@ class MaskScorer:
 
     def __init__(self, document: TreesDocument, ensemble: Ensemble) -> None:
         self.feature_names = document.features
-        self._document = document
-        self._ensemble = ensemble
-        leaf_values, splits, word = _number_leaves(ensemble)
-        self._width = leaf_values.shape[1]
-        self._leaf_values = leaf_values.ravel()
-        self._first_leaf = np.arange(document.n_trees) * self._width
+        self.document = document
+        self.ensemble = ensemble
+        self.leaf_values, splits, word = _number_leaves(ensemble)
+        self._flat_leaves = self.leaf_values.ravel()
+        self._first_leaf = np.arange(document.n_trees) * self.leaf_values.shape[1]
         self._unit = word.type(1)
-        self._numeric: list[tuple[int, list[float], Masks]] = []
-        self._tables: list[tuple[int, dict[float, int], Masks]] = []
-        points = split_points(document, ensemble)
-        full = np.full(document.n_trees, np.iinfo(word).max, word)
-        for feature in dict.fromkeys(column.feature for column in document.numeric):
-            table = _rank_table(document, splits, feature, points[feature], full)
-            if len(points[feature]):
-                self._numeric.append((feature, points[feature].tolist(), table))
-        first = len(document.numeric)
-        for columns in document.tables:
-            rows = [_code_mask(row, first, splits, full) for row in (*columns.values, columns.unknown, columns.missing)]
-            self._tables.append((columns.feature, {code: i for i, code in enumerate(columns.codes)}, np.array(rows)))
-            first += len(columns.unknown)
+        self._full = np.full(document.n_trees, np.iinfo(word).max, word)
+        self.rank_tables = _rank_tables(document, splits, self.split_points, self._full)
         # rows as separate arrays: indexing a list is cheaper than slicing a matrix
-        self._numeric_rows = [(f, thresholds, list(table)) for f, thresholds, table in self._numeric]
-        self._table_rows = [(f, codes, list(table)) for f, codes, table in self._tables]
-        self._full = full
-        self._one, self._many = output_functions(document.output)
+        self._numeric_rows = [(f, t.points.tolist(), list(table)) for f, t, table in self.rank_tables.numeric]
+        self._table_rows = [
+            (f, {code: i for i, code in enumerate(c.codes)}, list(table)) for f, c, table in self.rank_tables.tables
+        ]
+        self._one, self.to_probability = output_functions(document.output)
 
     @property
     def split_points(self) -> tuple[NDArray[np.float64], ...]:
         """Per feature, where the score may jump: thresholds of a number, codes of a category; sorted."""
-        return split_points(self._document, self._ensemble)
+        return split_points(self.document, self.ensemble)
 
     def score_one(self, values: Sequence[float]) -> float:
         """Probability of leaving for one record; see :meth:`attrition.scoring.scorer.Scorer.score_one`."""
@@ -105,9 +90,9 @@ class MaskScorer:
             masks &= rows[codes.get(value, -2) if value == value else -1]  # noqa: PLR0124
         # zeros below the lowest set bit = its position
         leaf = np.bitwise_count(~masks & (masks - self._unit))
-        leaves = self._leaf_values.take(self._first_leaf + leaf)
-        leaves[0] += self._document.base
-        return self._one(float(leaves.cumsum()[-1]) / self._document.divisor)
+        leaves = self._flat_leaves.take(self._first_leaf + leaf)
+        leaves[0] += self.document.base
+        return self._one(float(leaves.cumsum()[-1]) / self.document.divisor)
 
     def score(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probability of leaving for each row; see :meth:`attrition.scoring.scorer.Scorer.score`."""
@@ -120,26 +105,44 @@ class MaskScorer:
             for ranks, table in ranked:
                 masks &= table.take(ranks[block], axis=0)
             leaf = np.bitwise_count(~masks & (masks - self._unit))
-            leaves = np.ascontiguousarray(self._leaf_values.take(leaf + self._first_leaf).T)
-            raw[block] = sum_in_order(leaves, self._document.base)
-        return self._many(raw / self._document.divisor)
+            leaves = np.ascontiguousarray(self._flat_leaves.take(leaf + self._first_leaf).T)
+            raw[block] = sum_in_order(leaves, self.document.base)
+        return self.to_probability(raw / self.document.divisor)
 
     def _ranks(self, matrix: NDArray[np.float64]) -> list[tuple[NDArray[np.intp], Masks]]:
         """Per feature, the row of its table that each record selects."""
         ranked = []
-        for feature, thresholds, table in self._numeric:
+        for feature, thresholds, table in self.rank_tables.numeric:
             column = matrix[:, feature]
-            ranks = np.searchsorted(thresholds, column, side="left")
+            ranks = thresholds.ranks(column)
             ranks[np.isnan(column)] = len(table) - 1
             ranked.append((ranks, table))
-        for feature, codes, table in self._tables:
-            column = matrix[:, feature]
-            ranks = np.full(len(column), len(table) - 2)
-            for code, row in codes.items():
-                ranks[column == code] = row
-            ranks[np.isnan(column)] = len(table) - 1
-            ranked.append((ranks, table))
+        for feature, codes, table in self.rank_tables.tables:
+            ranked.append((codes.places(matrix[:, feature]), table))
         return ranked
+
+
+class RankTables(NamedTuple):
+    """Masks by rank of a number and by place of a code: feature, ranks and table; missing is a table's last row."""
+
+    numeric: list[tuple[int, Thresholds, Masks]]
+    tables: list[tuple[int, Codes, Masks]]
+
+
+def _rank_tables(
+    document: TreesDocument, splits: _Splits, points: Sequence[NDArray[np.float64]], full: Masks
+) -> RankTables:
+    numeric = [
+        (feature, Thresholds(points[feature]), _rank_table(document, splits, feature, points[feature], full))
+        for feature in dict.fromkeys(column.feature for column in document.numeric)
+        if len(points[feature])
+    ]
+    tables, first = [], len(document.numeric)
+    for columns in document.tables:
+        rows = [_code_mask(row, first, splits, full) for row in (*columns.values, columns.unknown, columns.missing)]
+        tables.append((columns.feature, Codes(columns.codes), np.array(rows)))
+        first += len(columns.unknown)
+    return RankTables(numeric, tables)
 
 
 def _number_leaves(

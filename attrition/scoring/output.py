@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from math import exp
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attrition.scoring.exponential import exponential
 from attrition.scoring.format import Identity, Logistic
+from attrition.scoring.ranks import Thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def output_functions(output: Output) -> tuple[Scalar, Vector]:
     """The same function for one raw score and for an array of shape (n,): raw score to probability in [0, 1].
 
-    The two differ by rounding of the exponential only, at most a few units in the last place.
+    Both take the same steps in the same order: equal to the last bit.
     """
     if isinstance(output, Identity):
         return float, lambda raw: raw
@@ -34,30 +35,35 @@ def output_functions(output: Output) -> tuple[Scalar, Vector]:
 
 
 def _logistic(slope: float, intercept: float) -> tuple[Scalar, Vector]:
+    exp, exp_of = exponential()
+
     def one(raw: float) -> float:
         logit = slope * raw + intercept
         if logit >= 0.0:
             return 1.0 / (1.0 + exp(-logit))
-        # exp of a negative number cannot overflow, and keeps the small probability's relative precision
+        # the odds keep the small probability's relative precision
         odds = exp(logit)
         return odds / (1.0 + odds)
 
     def many(raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        logit = slope * raw + intercept
-        odds = np.exp(-np.abs(logit))
-        return np.where(logit >= 0.0, 1.0, odds) / (1.0 + odds)
+        logit = slope * raw
+        logit += intercept
+        odds = exp_of(-np.abs(logit))
+        probability = np.where(logit >= 0.0, 1.0, odds)
+        odds += 1.0
+        probability /= odds
+        return probability
 
     return one, many
 
 
 def _isotonic(raw_points: tuple[float, ...], probabilities: tuple[float, ...]) -> tuple[Scalar, Vector]:
     xs, ys = np.array(raw_points), np.array(probabilities)
-    # numpy.interp's own arithmetic, so that one record and a batch agree to the last bit
-    slopes = [
-        (y1 - y0) / (x1 - x0)
-        for x0, x1, y0, y1 in zip(raw_points, raw_points[1:], probabilities, probabilities[1:], strict=False)
-    ]
     last = len(raw_points) - 1
+    slopes = np.diff(ys) / np.diff(xs)
+    steps: list[float] = slopes.tolist()
+    # a point counts as reached from its own value on: #(points <= raw) is #(the numbers next below them < raw)
+    reached = Thresholds(np.nextafter(xs, -np.inf))
 
     def one(raw: float) -> float:
         place = bisect_right(raw_points, raw) - 1
@@ -65,9 +71,16 @@ def _isotonic(raw_points: tuple[float, ...], probabilities: tuple[float, ...]) -
             return probabilities[0]
         if place >= last:
             return probabilities[last]
-        return slopes[place] * (raw - raw_points[place]) + probabilities[place]
+        return steps[place] * (raw - raw_points[place]) + probabilities[place]
 
     def many(raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(np.interp(raw, xs, ys))
+        place = reached.ranks(raw) - 1
+        inside = np.clip(place, 0, max(last - 1, 0))
+        probability = ys.take(inside)
+        if last:
+            probability += slopes.take(inside) * (raw - xs.take(inside))
+        probability[place < 0] = probabilities[0]
+        probability[place >= last] = probabilities[last]
+        return probability
 
     return one, many

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 LINEAR_TOLERANCE = 1e-9
 TREES_TOLERANCE = 1e-6
-ONE_RECORD_TOLERANCE = 1e-12
-"""Between one record and a batch: both do the same arithmetic but for the exponential."""
+ONE_RECORD_TOLERANCE = 0.0
+"""Between one record and a batch: both take the same steps."""
 
 _MAX_SAMPLE = 2000
 _MAX_SPLIT_POINTS = 150

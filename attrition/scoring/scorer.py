@@ -48,7 +48,7 @@ class Scorer(Protocol):
         ...
 
     def score(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probability in [0, 1] for each row, equal to :meth:`score_one` up to the rounding of one exponential.
+        """Probability in [0, 1] for each row, equal to :meth:`score_one` to the last bit.
 
         Parameters
         ----------

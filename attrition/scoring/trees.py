@@ -90,6 +90,11 @@ class Ensemble:
         """Which nodes are leaves, shape (n_nodes,)."""
         return np.asarray(self.left == np.arange(len(self.left)))
 
+    @property
+    def in_order(self) -> bool:
+        """Whether each tree's nodes follow its root, so that node ranges are trees."""
+        return bool(self.roots[0] == 0 and (np.diff(self.roots) > 0).all())
+
     def problem(self, n_columns: int) -> str:
         """What makes the nodes unusable, empty when nothing does."""
         n_nodes = len(self.left)
@@ -128,8 +133,8 @@ class TreeScorer:
 
     def __init__(self, document: TreesDocument, ensemble: Ensemble) -> None:
         self.feature_names = document.features
-        self._document = document
-        self._ensemble = ensemble
+        self.document = document
+        self.ensemble = ensemble
         leaf = ensemble.is_leaf
         # a leaf sends everything to itself, so that short paths need no special case
         self._thresholds = np.where(leaf, inf, ensemble.value)
@@ -149,12 +154,12 @@ class TreeScorer:
             )
             for t in document.tables
         ]
-        self._one, self._many = output_functions(document.output)
+        self._one, self.to_probability = output_functions(document.output)
 
     @property
     def split_points(self) -> tuple[NDArray[np.float64], ...]:
         """Per feature, where the score may jump: thresholds of a number, codes of a category; sorted."""
-        return split_points(self._document, self._ensemble)
+        return split_points(self.document, self.ensemble)
 
     def score_one(self, values: Sequence[float]) -> float:
         """Probability of leaving for one record; see :meth:`attrition.scoring.scorer.Scorer.score_one`."""
@@ -173,8 +178,8 @@ class TreeScorer:
             if level % _CHECK_EVERY == _CHECK_EVERY - 1 and self._leaf.take(nodes).all():
                 break
         leaves = self._values.take(nodes)
-        leaves[0] += self._document.base
-        return self._one(float(leaves.cumsum()[-1]) / self._document.divisor)
+        leaves[0] += self.document.base
+        return self._one(float(leaves.cumsum()[-1]) / self.document.divisor)
 
     def score(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probability of leaving for each row; see :meth:`attrition.scoring.scorer.Scorer.score`."""
@@ -182,7 +187,7 @@ class TreeScorer:
         n_rows = max(1, _BLOCK // len(self._roots))
         for start in range(0, len(matrix), n_rows):
             raw[start : start + n_rows] = self._walk(self._expand(matrix[start : start + n_rows]))
-        return self._many(raw / self._document.divisor)
+        return self.to_probability(raw / self.document.divisor)
 
     def _expand(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Columns of each row, shape (n_rows, n_columns)."""
@@ -216,7 +221,7 @@ class TreeScorer:
                 still = np.flatnonzero(~self._leaf.take(nodes))
                 walking, nodes, offsets = walking.take(still), nodes.take(still), offsets.take(still)
         reached[walking] = nodes
-        return sum_in_order(self._values.take(reached).reshape(n_trees, n_rows), self._document.base)
+        return sum_in_order(self._values.take(reached).reshape(n_trees, n_rows), self.document.base)
 
 
 def sum_in_order(leaves: NDArray[np.float64], base: float) -> NDArray[np.float64]:

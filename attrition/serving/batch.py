@@ -5,9 +5,9 @@
     plan ──▶ partitions ──▶ read ▸ score ▸ write, one task each ──▶ parts ──▶ output
 
 The scorer is the one that serves, read from the same verified bundle, so a person's probability is the same to the last
-bit as in a request of many records. A request of one record goes through ``score_one``, whose sum and exponential may
-round differently: a few units in the last place. Memory does not grow with the input: a task holds a
-few thousand rows at a time. An interrupted batch is finished by repeating it.
+bit as in the answer to a request, of one record or of many. A large batch compiles that scorer's loops first, see
+:mod:`attrition.scoring.compiled`. Memory does not grow with the input: a task holds a few thousand rows at a time. An
+interrupted batch is finished by repeating it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from attrition.data.schema import EMPLOYEE_ID, SNAPSHOT_DATE
@@ -24,6 +24,7 @@ from attrition.registry.bundle import load_bundle
 from attrition.serving.batch_checks import Tally
 from attrition.serving.batch_output import Output
 from attrition.serving.batch_plan import plan_input
+from attrition.serving.batch_sources import local_or_address
 from attrition.serving.batch_task import OUTPUT_COLUMNS, Job
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ class Batch:
     def small(self) -> bool:
         """Whether starting a Ray for it would take longer than scoring it."""
         return len(self.plan.partitions) <= SMALL_PARTITIONS
+
+    @property
+    def leaves_threads_free(self) -> bool:
+        """Whether threads of one process can do all of it at once."""
+        return self.job.leaves_threads_free
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -164,9 +170,10 @@ def plan_batch(
     Parameters
     ----------
     source
-        CSV, CSV.gz or Parquet, a folder of one of them, or a Delta table.
+        CSV, CSV.gz or Parquet, a folder of one of them, or a Delta table: a path, a ``file:`` URI, or an address
+        ``abfss://container@account.dfs.core.windows.net/...``.
     target
-        ``.csv``, ``.csv.gz`` and ``.parquet`` name one file; anything else a folder of Parquet files.
+        Path or ``file:`` URI. ``.csv``, ``.csv.gz`` and ``.parquet`` name one file; anything else a folder of Parquet.
     bundle
         The version that scores.
     mapping
@@ -195,9 +202,12 @@ def plan_batch(
     )
     output = Output.at(target, as_delta=as_delta)
     fitted = None if mapping is None else fit_mapping(mapping, loaded.schema)
-    _check_apart(Path(source).absolute(), output)
+    place = local_or_address(source)
+    if isinstance(place, Path):
+        _check_apart(place.absolute(), output)
     _check_columns(plan, loaded.schema, tuple(keep), fitted)
-    job = Job(bundle, key, ids, tuple(keep), fitted, len(plan.partitions))
+    n_partitions = len(plan.partitions)
+    job = Job(bundle, key, ids, tuple(keep), fitted, n_partitions, compiled=n_partitions > SMALL_PARTITIONS)
     return Batch(plan, job, output, loaded)
 
 
@@ -332,7 +342,7 @@ def _check_apart(source: Path, output: Output) -> None:
 def _check_columns(plan: InputPlan, schema: FeatureSchema, keep: tuple[str, ...], mapping: Mapping | None) -> None:
     """Raise unless the files have every column that is needed, and only harmless ones are kept."""
     present = plan.partitions[0].columns
-    name = Path(plan.path).name
+    name = PurePosixPath(plan.path).name
     secret = mapping.employee_id.column if mapping is not None else EMPLOYEE_ID
     faults = [
         Fault(f"--keep {column}", "holds the employees' ids", "no raw id is written", "the output has their pseudonyms")

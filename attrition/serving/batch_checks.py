@@ -132,8 +132,8 @@ class FeatureChecks:
             In schema order, of any Arrow type.
         """
         n_rows = len(columns[0])
-        # rows together in memory, as the online path builds it: the order of a scorer's sums may depend on the layout
-        matrix = np.empty((n_rows, len(columns)))
+        # columns together in memory, as they come and as scorers read them
+        matrix = np.empty((len(columns), n_rows)).T
         for place, (feature, column) in enumerate(zip(self._features, columns, strict=True)):
             matrix[:, place] = self._checked(feature, column)
         self.tally.n_rows += n_rows
@@ -146,7 +146,7 @@ class FeatureChecks:
             self._types[feature.name] = str(column.type)
             return np.full(len(column), np.nan)
         _count(self._not_numbers, feature.name, n_bad)
-        n_missing = int(np.isnan(values).sum()) - n_bad
+        n_missing = int(np.count_nonzero(np.isnan(values))) - n_bad
         _count(self.tally.missing, feature.name, n_missing)
         if feature.required:
             _count(self._absent, feature.name, n_missing)
@@ -160,13 +160,13 @@ class FeatureChecks:
         if np.isinf(smallest) or np.isinf(largest):
             _count(self._not_numbers, feature.name, int(np.isinf(values).sum()))
         if smallest < low or largest > high:
-            _count(self.tally.outside, feature.name, int(((values < low) | (values > high)).sum()))
+            _count(self.tally.outside, feature.name, int(np.count_nonzero((values < low) | (values > high))))
         codes = self._codes.get(feature.name)
         if codes is not None:
             known = np.isnan(values)
             for code in codes:
                 known |= values == code
-            _count(self.tally.unknown, feature.name, len(values) - int(known.sum()))
+            _count(self.tally.unknown, feature.name, len(values) - int(np.count_nonzero(known)))
 
     def faults(self, where: str) -> list[Fault]:
         """Everything that keeps the rows so far from being scored; counts and columns, never values."""

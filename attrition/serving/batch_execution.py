@@ -1,4 +1,4 @@
-"""Who does the work of a batch: this process, or Ray with a task per partition.
+"""Who does the work of a batch: this process, its threads, or Ray with a task per partition.
 
 Plain tasks, not Ray Data: a partition is read, scored and written in one place, so there is nothing to hand over
 between operators, and a task that dies is simply run again.
@@ -6,6 +6,8 @@ between operators, and a task that dies is simply run again.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrition.errors import ExtractError, Fault, PlatformError
@@ -52,6 +54,25 @@ def in_process(job: Job, partitions: Iterable[Partition], output: Output) -> Ite
     """Scores here, one after another: for inputs that are done before a Ray would have started."""
     for partition in partitions:
         yield attempt(job, partition, output)
+
+
+def in_threads(job: Job, partitions: Iterable[Partition], output: Output) -> Iterator[PartReport | ExtractError]:
+    """Scores here, one partition per core at a time: on one machine faster than processes, which must be started.
+
+    For jobs that :attr:`~attrition.serving.batch_task.Job.leaves_threads_free`; right for any.
+    """
+    n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    waiting = iter(partitions)
+    pending: set[Future[PartReport | ExtractError]] = set()
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="attrition-batch") as pool:
+        while True:
+            while len(pending) < n_threads and (partition := next(waiting, None)) is not None:
+                pending.add(pool.submit(attempt, job, partition, output))
+            if not pending:
+                return
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
 
 
 def on_ray(job: Job, partitions: Iterable[Partition], output: Output) -> Iterator[PartReport | ExtractError]:

@@ -24,15 +24,16 @@ import uuid
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrition.errors import Fault, PlatformError, UsageError
 from attrition.serving.batch_checks import Tally
 from attrition.serving.batch_sinks import GROUP_ROWS, CsvSink, ParquetSink
+from attrition.serving.batch_sources import local_or_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from typing import Self
 
     import pyarrow as pa
@@ -111,9 +112,13 @@ class Output:
         Raises
         ------
         UsageError
-            A Delta table with the name of a file.
+            A Delta table with the name of a file; an address that is not local.
         """
-        path = Path(path).absolute()
+        place = local_or_address(path)
+        if isinstance(place, str):
+            remedy = "write to a folder that is mounted, and copy it or upload it from there"
+            raise UsageError(Fault(place, "is no place to write to", "a path or a file: URI is", remedy))
+        path = place.absolute()
         name = path.name.lower()
         for suffix, layout in ((".csv.gz", Layout.CSV_GZ), (".csv", Layout.CSV), (".parquet", Layout.PARQUET)):
             if name.endswith(suffix):

@@ -15,12 +15,15 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrition.errors import ExtractError, Fault, NotFound, UsageError
+from attrition.serving.batch_sources import local_or_address, look_at, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from attrition.serving.batch_sources import SourceFile, Tree
 
 Kind = Literal["csv", "csv.gz", "parquet"]
 
@@ -76,7 +79,7 @@ class Partition:
 
     def describe(self, n_partitions: int) -> str:
         """Name for messages."""
-        return f"{Path(self.path).name}, partition {self.number + 1} of {n_partitions}"
+        return f"{_name(self.path)}, partition {self.number + 1} of {n_partitions}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ def plan_input(
     Parameters
     ----------
     path
-        On a file system that every worker sees.
+        On a file system that every worker sees; or a ``file:`` URI, or an address ``abfss://...``.
     table_version
         Of a Delta table; None is the latest.
     delimiter
@@ -127,16 +130,17 @@ def plan_input(
     ExtractError
         Empty, damaged or of another kind; headers that name a column twice. All faults at once.
     UsageError
-        `table_version` of an input that is no Delta table.
+        `table_version` of an input that is no Delta table; an address of another kind, or with a secret in it.
+    PlatformError
+        The storage did not answer.
     """
-    path = Path(path)
-    if not path.exists():
-        raise NotFound(Fault(str(path), "no such file or folder", "", "check the path"))
-    if (path / "_delta_log").is_dir():
-        return _plan_delta(path, table_version)
+    place = local_or_address(path)
+    tree = look_at(place)
+    if tree.is_delta:
+        return _plan_delta(str(place), table_version)
     if table_version is not None:
-        raise UsageError(Fault(str(path), "is no Delta table", "only a Delta table has versions"))
-    files = _files(path)
+        raise UsageError(Fault(str(place), "is no Delta table", "only a Delta table has versions"))
+    files = _files(tree, str(place))
     drafts: list[Partition] = []
     faults: list[Fault] = []
     for file in files:
@@ -147,12 +151,18 @@ def plan_input(
     faults += [] if faults else _disagreements(drafts)
     if faults:
         raise ExtractError(faults)
-    stats = [(file.relative_to(path).as_posix(), file.stat()) for file in files]
-    essence = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+    essence = [["." if not tree.is_folder else file.relative, file.size, file.modified] for file in files]
     kind = drafts[0].kind
     return InputPlan(
-        str(path), _numbered(drafts), _digest([kind, essence]), f"{kind}, {len(files)} files" if path.is_dir() else kind
+        str(place),
+        _numbered(drafts),
+        _digest([kind, essence]),
+        f"{kind}, {len(files)} files" if tree.is_folder else kind,
     )
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2] or path
 
 
 def _digest(document: Any) -> str:
@@ -163,53 +173,53 @@ def _numbered(drafts: Iterable[Partition]) -> tuple[Partition, ...]:
     return tuple(replace(draft, number=number) for number, draft in enumerate(drafts))
 
 
-def _files(path: Path) -> list[Path]:
+def _files(tree: Tree, where: str) -> Sequence[SourceFile]:
     """The file itself, or the data files below a folder: names that begin with a dot or underscore are bookkeeping."""
-    if path.is_file():
-        return [path]
-    files = sorted(
+    if not tree.is_folder:
+        return tree.files
+    files = [
         file
-        for file in path.rglob("*")
-        if file.name.endswith(_SUFFIXES) and not any(p.startswith((".", "_")) for p in file.relative_to(path).parts)
-    )
+        for file in tree.files
+        if file.name.endswith(_SUFFIXES) and not any(p.startswith((".", "_")) for p in Path(file.relative).parts)
+    ]
     if not files:
-        raise ExtractError(Fault(str(path), "is a folder without CSV or Parquet files", _KINDS))
+        raise ExtractError(Fault(where, "is a folder without CSV or Parquet files", _KINDS))
     return files
 
 
-def _plan_file(path: Path, delimiter: str, *, splittable: bool) -> list[Partition]:
-    with path.open("rb") as file:
+def _plan_file(source: SourceFile, delimiter: str, *, splittable: bool) -> list[Partition]:
+    with open_source(source.path) as file:
         magic = file.read(4096)
+        file.seek(0)
         if magic.startswith(b"PAR1"):
-            return _plan_parquet(path)
+            return _plan_parquet(source, file)
         if magic.startswith(b"\x1f\x8b"):
-            return [_plan_gzip(path, delimiter)]
+            return [_plan_gzip(source, file, delimiter)]
         if magic.startswith(b"PK\x03\x04"):
-            raise ExtractError(Fault(path.name, "is a binary file of another kind", _KINDS, "export it as CSV UTF-8"))
-        return _plan_csv(path, file, delimiter, splittable=splittable)
+            raise ExtractError(Fault(source.name, "is a binary file of another kind", _KINDS, "export it as CSV UTF-8"))
+        return _plan_csv(source, file, delimiter, splittable=splittable)
 
 
-def _plan_gzip(path: Path, delimiter: str) -> Partition:
+def _plan_gzip(source: SourceFile, file: Any, delimiter: str) -> Partition:
     """A compressed file is one stream, hence one partition."""
     try:
-        with gzip.open(path) as file:
-            head = file.read(HEAD_BYTES)
+        with gzip.open(file) as content:
+            head = content.read(HEAD_BYTES)
     except (OSError, EOFError) as error:
-        raise ExtractError(Fault(path.name, "is a damaged gzip file", "", "copy or export it again")) from error
-    _, columns = _header(head, path.name, delimiter)
-    return Partition(0, str(path), "csv.gz", columns, path.stat().st_size)
+        raise ExtractError(Fault(source.name, "is a damaged gzip file", "", "copy or export it again")) from error
+    _, columns = _header(head, source.name, delimiter)
+    return Partition(0, source.path, "csv.gz", columns, source.size)
 
 
-def _plan_csv(path: Path, file: BinaryIO, delimiter: str, *, splittable: bool) -> list[Partition]:
-    file.seek(0)
-    start, columns = _header(file.read(HEAD_BYTES), path.name, delimiter)
-    size = path.stat().st_size
+def _plan_csv(source: SourceFile, file: Any, delimiter: str, *, splittable: bool) -> list[Partition]:
+    start, columns = _header(file.read(HEAD_BYTES), source.name, delimiter)
+    size = source.size
     if not splittable:
-        return [Partition(0, str(path), "csv", columns, size, 0, size)]
+        return [Partition(0, source.path, "csv", columns, size, 0, size)]
     ranges, quoted = line_ranges(file, start, max(CSV_BYTES, size // MAX_PARTITIONS))
     if not ranges:
-        raise ExtractError(Fault(path.name, "has a header and no rows", "", "export it again with its rows"))
-    return [Partition(0, str(path), "csv", columns, b - a, a, b, quoted) for a, b in ranges]
+        raise ExtractError(Fault(source.name, "has a header and no rows", "", "export it again with its rows"))
+    return [Partition(0, source.path, "csv", columns, b - a, a, b, quoted) for a, b in ranges]
 
 
 def _header(head: bytes, where: str, delimiter: str) -> tuple[int, tuple[str, ...]]:
@@ -236,7 +246,7 @@ def header_line(head: bytes) -> bytes:
     return body[: body.find(b"\n") + 1] or body
 
 
-def line_ranges(file: BinaryIO, start: int, target: int) -> tuple[list[tuple[int, int]], bool]:
+def line_ranges(file: Any, start: int, target: int) -> tuple[list[tuple[int, int]], bool]:
     """Byte ranges of whole lines from `start` to the end of a file, each of about `target` bytes.
 
     A line end between an odd and an even quotation mark is part of a cell and never a cut.
@@ -276,22 +286,22 @@ def line_ranges(file: BinaryIO, start: int, target: int) -> tuple[list[tuple[int
     return list(pairwise(edges)), quoted
 
 
-def _plan_parquet(path: Path) -> list[Partition]:
+def _plan_parquet(source: SourceFile, file: Any) -> list[Partition]:
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        metadata = parquet.read_metadata(path)
-        names = tuple(parquet.ParquetFile(path, metadata=metadata).schema_arrow.names)
+        metadata = parquet.read_metadata(file)
+        names = tuple(parquet.ParquetFile(file, metadata=metadata).schema_arrow.names)
     except (pa.ArrowException, OSError) as error:
-        raise ExtractError(Fault(path.name, "is a damaged Parquet file", "", "copy or export it again")) from error
+        raise ExtractError(Fault(source.name, "is a damaged Parquet file", "", "copy or export it again")) from error
     if not metadata.num_rows:
-        raise ExtractError(Fault(path.name, "has no rows", "", "export it again with its rows"))
-    return _row_groups(path, names, [metadata.row_group(i) for i in range(metadata.num_row_groups)], {})
+        raise ExtractError(Fault(source.name, "has no rows", "", "export it again with its rows"))
+    return _row_groups(source.path, names, [metadata.row_group(i) for i in range(metadata.num_row_groups)], {})
 
 
 def _row_groups(
-    path: Path, columns: tuple[str, ...], groups: Sequence[Any], constants: Mapping[str, Any]
+    path: str, columns: tuple[str, ...], groups: Sequence[Any], constants: Mapping[str, Any]
 ) -> list[Partition]:
     """Neighbouring row groups put together until there are enough rows."""
     partitions: list[Partition] = []
@@ -303,24 +313,24 @@ def _row_groups(
         size += group.total_byte_size
         if n_rows >= PARQUET_ROWS or number == len(groups) - 1:
             partitions.append(
-                Partition(0, str(path), "parquet", columns, size, row_groups=tuple(members), constants=constants)
+                Partition(0, path, "parquet", columns, size, row_groups=tuple(members), constants=constants)
             )
             members, n_rows, size = [], 0, 0
     return partitions
 
 
-def _plan_delta(path: Path, version: int | None) -> InputPlan:
+def _plan_delta(path: str, version: int | None) -> InputPlan:
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
     from pyarrow import dataset
 
     try:
-        table = DeltaTable(str(path), version=version)
+        table = DeltaTable(path, version=version)
         data = table.to_pyarrow_dataset()
     except (DeltaError, NotImplementedError, OSError) as error:
         what = "this version cannot be read" if version is None else f"version {version} cannot be read"
         remedy = "check the version; a table with deletion vectors or column mapping must be rewritten first"
-        raise NotFound(Fault(str(path), what, "", remedy)) from error
+        raise NotFound(Fault(path, what, "", remedy)) from error
     drafts: list[Partition] = []
     for fragment in sorted(data.get_fragments(), key=lambda part: str(part.path)):
         stored = tuple(fragment.physical_schema.names)
@@ -328,9 +338,9 @@ def _plan_delta(path: Path, version: int | None) -> InputPlan:
         # a column that a file lacks was added to the table later, or is what the table is partitioned by
         constants = {name: keys.get(name) for name in data.schema.names if name not in stored}
         groups = [fragment.metadata.row_group(i) for i in range(fragment.metadata.num_row_groups)]
-        drafts += _row_groups(path / fragment.path, tuple(data.schema.names), groups, constants)
+        drafts += _row_groups(f"{path.rstrip('/')}/{fragment.path}", tuple(data.schema.names), groups, constants)
     if not drafts:
-        raise ExtractError(Fault(str(path), f"version {table.version()} of the table has no rows"))
+        raise ExtractError(Fault(path, f"version {table.version()} of the table has no rows"))
     essence = ["delta", str(table.metadata().id), table.version()]
     return InputPlan(str(path), _numbered(drafts), _digest(essence), f"Delta table, version {table.version()}")
 
@@ -341,7 +351,7 @@ def _disagreements(partitions: Sequence[Partition]) -> list[Fault]:
     first = partitions[0]
     for path, part in {partition.path: partition for partition in partitions}.items():
         if part.kind != first.kind:
-            faults.append(Fault(Path(path).name, f"is {part.kind}, {Path(first.path).name} is {first.kind}", _KINDS))
+            faults.append(Fault(_name(path), f"is {part.kind}, {_name(first.path)} is {first.kind}", _KINDS))
         elif set(part.columns) != set(first.columns):
-            faults.append(Fault(Path(path).name, f"has other columns than {Path(first.path).name}"))
+            faults.append(Fault(_name(path), f"has other columns than {_name(first.path)}"))
     return faults

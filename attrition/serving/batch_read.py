@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrition.data.schema import EMPLOYEE_ID
 from attrition.errors import ExtractError, Fault
 from attrition.serving.batch_plan import HEAD_BYTES, header_line
+from attrition.serving.batch_sources import open_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -101,7 +102,10 @@ def _parquet(partition: Partition, wanted: Sequence[str], where: str) -> Iterato
     stored = [name for name in wanted if name not in partition.constants]
     try:
         # buffered and not read ahead: whole column chunks in memory would grow with the row groups of the input
-        with parquet.ParquetFile(partition.path, buffer_size=BLOCK_BYTES, pre_buffer=False) as file:
+        with (
+            open_source(partition.path) as source,
+            parquet.ParquetFile(source, buffer_size=BLOCK_BYTES, pre_buffer=False) as file,
+        ):
             for batch in file.iter_batches(
                 BATCH_ROWS, row_groups=list(partition.row_groups), columns=stored, use_threads=False
             ):
@@ -131,7 +135,7 @@ def _csv(partition: Partition, wanted: Sequence[str], numeric: set[str], where: 
         return "skip"
 
     compressed = partition.kind == "csv.gz"
-    file = pa.OSFile(partition.path)
+    file = open_source(partition.path)
     source = (
         pa.CompressedInputStream(file, "gzip")
         if compressed
@@ -225,7 +229,7 @@ def _chunks(partition: Partition, folder: Path, where: str) -> Iterator[Path]:
 def _text_chunks(partition: Partition, where: str) -> Iterator[bytes]:
     """Header and rows of a CSV partition; a compressed file in several chunks, cut where a line ends outside quotes."""
     if partition.kind == "csv":
-        with Path(partition.path).open("rb") as file:
+        with open_source(partition.path) as file:
             # a file that cannot be cut is one partition with its header
             header = header_line(file.read(HEAD_BYTES)) if partition.start else b""
             file.seek(partition.start)
@@ -233,7 +237,7 @@ def _text_chunks(partition: Partition, where: str) -> Iterator[bytes]:
         return
     rest, header = b"", b""
     try:
-        with gzip.open(partition.path) as stream:
+        with open_source(partition.path) as file, gzip.open(file) as stream:
             while block := stream.read(_MAPPED_BYTES):
                 content = rest + block
                 if not header:

@@ -6,6 +6,7 @@ version's horizon, ``decision`` (true: expected to leave), ``model_version``, th
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from attrition.data.schema import FeatureSchema
     from attrition.governance.privacy import PseudonymKey
     from attrition.registry.bundle import Bundle, BundleRef
+    from attrition.scoring.scorer import Scorer
     from attrition.serving.batch_ids import Ids
     from attrition.serving.batch_output import Output, PartReport
     from attrition.serving.batch_plan import Partition
@@ -63,6 +65,8 @@ class Job:
         None: the input has canonical columns.
     n_partitions : int
         For messages.
+    compiled : bool
+        Worth compiling for; see :mod:`attrition.scoring.compiled`.
     """
 
     bundle: BundleRef
@@ -71,6 +75,15 @@ class Job:
     keep: tuple[str, ...] = ()
     mapping: Mapping | None = None
     n_partitions: int = 1
+    compiled: bool = False
+
+    @property
+    def leaves_threads_free(self) -> bool:
+        """Whether the work is Arrow's, numpy's and compiled code's, so that threads of one process run at once.
+
+        Replacing raw ids and applying a mapping is Python's.
+        """
+        return self.mapping is None and self.ids == "pseudonyms"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -113,6 +126,7 @@ def score_rows(job: Job, partition: Partition, sink: Sink, *, as_text: bool = Fa
         The fast way does not do, and nothing in `sink` counts.
     """
     bundle = _bundle(job.bundle.uri, job.bundle.manifest_sha256)
+    scorer = _compiled(job.bundle.uri, job.bundle.manifest_sha256) if job.compiled else bundle.scorer
     where = partition.describe(job.n_partitions)
     checks = FeatureChecks(bundle.schema, bundle.scorer)
     identities = Identities(job.key, "pseudonyms" if job.mapping is not None else job.ids)
@@ -120,7 +134,7 @@ def score_rows(job: Job, partition: Partition, sink: Sink, *, as_text: bool = Fa
         matrix = checks.matrix(rows.features)
         ids = identities.of(rows.ids, len(matrix))
         if checks.sound and identities.sound and len(matrix):
-            probability = bundle.scorer.score(matrix)
+            probability = scorer.score(matrix)
             decision = probability >= bundle.threshold
             checks.tally.n_leavers += int(np.count_nonzero(decision))
             sink.write(_scored(job.columns, ids, probability, decision, bundle.version, rows.kept))
@@ -131,10 +145,31 @@ def score_rows(job: Job, partition: Partition, sink: Sink, *, as_text: bool = Fa
     return checks.tally
 
 
-@lru_cache(maxsize=1)
 def _bundle(uri: str, manifest_sha256: str) -> Bundle:
-    """Verified once per process, not once per partition."""
+    """Verified once per process, not once per partition; by one thread."""
+    with _LOADING:
+        return _load(uri, manifest_sha256)
+
+
+def _compiled(uri: str, manifest_sha256: str) -> Scorer:
+    """The scorer of a version in its compiled form, once per process; by one thread."""
+    with _LOADING:
+        return _compile(uri, manifest_sha256)
+
+
+_LOADING = threading.RLock()
+
+
+@lru_cache(maxsize=1)
+def _load(uri: str, manifest_sha256: str) -> Bundle:
     return load_bundle(uri, manifest_sha256)
+
+
+@lru_cache(maxsize=1)
+def _compile(uri: str, manifest_sha256: str) -> Scorer:
+    from attrition.scoring.compiled import compiled_scorer
+
+    return compiled_scorer(_load(uri, manifest_sha256).scorer)
 
 
 def _rows(job: Job, partition: Partition, schema: FeatureSchema, where: str, *, as_text: bool) -> Iterator[Rows]:

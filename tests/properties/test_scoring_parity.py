@@ -15,6 +15,7 @@ from attrition.data.schema import Feature, FeatureSchema
 from attrition.errors import IntegrityError
 from attrition.scoring.background import decode as decode_background
 from attrition.scoring.compile import compile_background, compile_candidate, prove_equal
+from attrition.scoring.compiled import compiled_scorer
 from attrition.scoring.ensembles import largest_not_above
 from attrition.scoring.explainer import Explainer
 from attrition.scoring.format import FORMAT, LinearDocument, Logistic
@@ -89,7 +90,7 @@ def _fitted(recipe):
 @SLOW
 @given(st.data())
 def test_scorer_equals_pipeline_and_survives_storage(family, data):
-    """On the data, on edge records, one by one and in batches."""
+    """On the data, on edge records; and alone, among others and compiled, a record has the same bits."""
     candidate = _fitted(data.draw(recipes(family)))
     files = compile_candidate(candidate)
     parity = prove_equal(files, candidate, candidate.features)
@@ -97,6 +98,14 @@ def test_scorer_equals_pipeline_and_survives_storage(family, data):
     records = candidate.features.to_numpy()
     again = load_scorer({name: bytes(bytearray(content)) for name, content in files.items()})
     np.testing.assert_array_equal(again.score(records), load_scorer(files).score(records))
+    categorical = [i for i, feature in enumerate(candidate.schema.features) if feature.kind == "category"]
+    records = np.concatenate([records, edge_records(again, records, categorical)])
+    alone = np.array([again.score_one(record) for record in records.tolist()])
+    cut = data.draw(st.integers(1, len(records)))
+    for many in (again, compiled_scorer(again)):
+        np.testing.assert_array_equal(many.score(records), alone)
+        np.testing.assert_array_equal(many.score(np.asfortranarray(records[:cut])), alone[:cut])
+        np.testing.assert_array_equal(many.score(records[cut - 1 :]), alone[cut - 1 :])
 
 
 @pytest.mark.parametrize("family", FAMILY_PARAMETERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,7 +23,8 @@ from attrition.registry.manifest import write_folder
 from attrition.scoring.compile import compile_candidate
 from attrition.serving import batch_plan
 from attrition.serving.batch import plan_batch, run_batch
-from attrition.serving.batch_execution import in_process
+from attrition.serving.batch_execution import in_process, in_threads
+from attrition.serving.batch_output import Output
 from attrition.training.families import FAMILIES
 
 KEY = PseudonymKey.from_hex("00" * 32)
@@ -379,3 +381,47 @@ def test_row_groups_do_not_follow_the_batches(tmp_path, people, linear):
     """Small batches do not make small row groups."""
     _score(_write(people, tmp_path / "in.csv"), tmp_path / "out.parquet", linear)
     assert parquet.read_metadata(tmp_path / "out.parquet").num_row_groups == 1
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("version", ["linear", "trees"])
+def test_threads_and_compiled_code_write_the_same_bytes(tmp_path, request, people, kind, version, monkeypatch):
+    """A batch of many partitions compiles its scorer; one of few has the same numbers."""
+    monkeypatch.setattr("attrition.serving.batch.SMALL_PARTITIONS", 1)
+    ref = request.getfixturevalue(version)
+    source = _write(people, tmp_path / f"in.{kind}")
+    batch = plan_batch(source, tmp_path / "threads.csv", ref, KEY)
+    assert batch.job.compiled
+    assert not batch.leaves_threads_free  # raw ids are replaced by Python code
+    served = replace(batch, job=replace(batch.job, compiled=False), output=Output.at(tmp_path / "here.csv"))
+    run_batch(batch, in_threads)
+    run_batch(served, in_process)
+    assert (tmp_path / "threads.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+
+
+def test_faults_in_threads_end_a_batch(tmp_path, linear, people):
+    """As in one thread: what was at work is reported."""
+    people["age"] = people["age"].astype("str").mask(people.index >= 200, "secret")
+    source = _write(people, tmp_path / "in.csv")
+    with pytest.raises(ExtractError) as error:
+        run_batch(plan_batch(source, tmp_path / "out", linear, KEY), in_threads)
+    assert "secret" not in str(error.value)
+
+
+def test_file_uris_are_paths(tmp_path, linear, people):
+    """Input, output and bundle; blanks are quoted in a URI."""
+    (tmp_path / "HR data").mkdir()
+    source = _write(people, tmp_path / "HR data" / "in.parquet")
+    uri = BundleRef("file://" + linear.uri, linear.version, linear.manifest_sha256)
+    _score(source.as_uri(), (tmp_path / "HR data" / "out.csv").as_uri(), uri)
+    _score(source, tmp_path / "plain.csv", linear)
+    assert (tmp_path / "HR data" / "out.csv").read_bytes() == (tmp_path / "plain.csv").read_bytes()
+
+
+def test_no_folder_is_made_of_an_address(tmp_path, linear, people, monkeypatch):
+    """Writing to a storage account is refused in one line, not done below a folder named abfss:."""
+    monkeypatch.chdir(tmp_path)
+    source = _write(people, tmp_path / "in.csv")
+    with pytest.raises(UsageError, match="no place to write to"):
+        _score(source, "abfss://c@account.dfs.core.windows.net/out", linear)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]

@@ -72,7 +72,7 @@ def test_the_matrix_is_in_schema_order(checks):
     """Values are unchanged and missing is NaN."""
     matrix = checks.matrix(_columns(projects=[None, 3]))
     np.testing.assert_array_equal(matrix, [[30, NAN, 0, 1], [40, 3, 1, 2]])
-    assert matrix.flags.c_contiguous
+    assert matrix.flags.f_contiguous
     assert checks.sound
 
 
