@@ -27,6 +27,7 @@ _VARIABLES: tuple[tuple[str, str], ...] = (
     ("ATTRITION_TABLES", "tables"),
     ("ATTRITION_BUNDLES", "bundles"),
     ("ATTRITION_KEY_FILE", "key_file"),
+    ("ATTRITION_PERSON_KEYS_URL", "person_keys_url"),
     ("ATTRITION_EXPERIMENT", "experiment"),
     ("ATTRITION_SERVE_HOST", "serve_host"),
     ("ATTRITION_SERVE_PORT", "serve_port"),
@@ -49,6 +50,8 @@ class Settings(BaseModel):
     """Folder or URI that serving replicas read verified model versions from; empty means ``home/bundles``."""
     key_file: Path | None = None
     """File of the pseudonym key, created on first use; None means ``home/keys/pseudonym.key``, outside the tables."""
+    person_keys_url: str = ""
+    """Database of the personal keys, as an address of SQLAlchemy; empty means SQLite in ``home/keys/persons.db``."""
     tracking_uri: str = ""
     """MLflow tracking and registry address; empty means SQLite in ``home/mlflow.db``."""
     experiment: str = "attrition"
@@ -98,6 +101,7 @@ class Settings(BaseModel):
                 "tables": _place(settings.tables) or str(home / "tables"),
                 "bundles": _place(settings.bundles) or str(home / "bundles"),
                 "key_file": _absolute(settings.key_file or home / "keys" / "pseudonym.key"),
+                "person_keys_url": settings.person_keys_url or f"sqlite:///{home / 'keys' / 'persons.db'}",
                 "tracking_uri": settings.tracking_uri or f"sqlite:///{home / 'mlflow.db'}",
             }
         )

@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from attrition.errors import Fault, UsageError
 from attrition.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,11 +37,15 @@ if TYPE_CHECKING:
     from attrition.cluster.session import RaySession
     from attrition.cluster.traffic import TrafficControl
     from attrition.data.dataset import Dataset
+    from attrition.data.erasure import Erasure, PersonRecords
     from attrition.data.extracts import Extract
     from attrition.data.findings import QualityReport
+    from attrition.data.holdings import PersonReport
     from attrition.data.outcomes import Recorded
+    from attrition.data.retention import Retained, RetentionPolicy
     from attrition.data.tables import SnapshotRef, Tables
     from attrition.evaluation.gates import GatePolicy
+    from attrition.governance.persons import PersonKeys
     from attrition.governance.privacy import PseudonymKey
     from attrition.registry.bundle import BundleRef
     from attrition.registry.models import ModelRegistry, ModelVersion
@@ -115,6 +120,11 @@ class Workspace:
     def outcomes(self) -> Outcomes:
         """Who left, and when."""
         return Outcomes(self)
+
+    @cached_property
+    def privacy(self) -> Privacy:
+        """What is held about a person, its erasure, and retention."""
+        return Privacy(self)
 
     @cached_property
     def traffic(self) -> TrafficControl:
@@ -255,12 +265,14 @@ class Workspace:
         return runs.validate(self.models, self.data.read, ref, policy)
 
     def unchanged(self, plan: str | Path = "default", *, snapshot: int | None = None) -> ModelVersion | None:
-        """The version that a run of `plan` would reproduce (same data, plan and code), or None."""
+        """The version that a run of `plan` would reproduce (same data, plan and code), or None.
+
+        Data from which persons were erased since count as the same: an erasure is no reason to retrain.
+        """
         from attrition.admission import runs
         from attrition.training.plan import SearchPlan
 
-        lineage, _ = runs.plan_lineage(self.data.read(snapshot), SearchPlan.load(plan))
-        return self.models.by_fingerprint(lineage.fingerprint)
+        return runs.reproduced(self.models, self.data.read(snapshot), SearchPlan.load(plan))
 
     def score(
         self,
@@ -393,15 +405,20 @@ class Data:
     def load(self, path: str | Path, mapping: str | Path | None = None, *, schema: str | Path | None = None) -> Dataset:
         """Read, check and repair an extract, see :meth:`extract`, and store it as a snapshot.
 
-        The same content with the same findings again yields the existing snapshot.
+        The same content with the same findings again yields the existing snapshot. Persons who were erased are left
+        out.
         """
         from attrition.data.dataset import Dataset
         from attrition.data.quality import check_quality, repair
 
         extract = self.extract(path, mapping, schema=schema)
+        extract = extract.take(~self.tables.erased_rows(extract.table))
         report = check_quality(extract)
         table = repair(extract.table, report)
-        return Dataset(table, self.tables.write_snapshot(table, report), report)
+        snapshot = self.tables.write_snapshot(table, report)
+        if snapshot.n_rows < len(table):  # somebody was erased at this very moment
+            table = self.tables.without_erased(table)
+        return Dataset(table, snapshot, report)
 
     def read(self, version: int | None = None) -> Dataset:
         """A stored snapshot, the latest when `version` is None.
@@ -578,6 +595,163 @@ class Outcomes:
         predictions = self._workspace.predictions.between(end=moment)
         known = self.table.current(moment)
         return predictions.join(matured_labels(predictions, known, horizon_days=horizon_days, as_of=moment))
+
+
+class Privacy:
+    """What is held about persons, and its end; reached as ``Workspace.privacy``.
+
+    A person is named by the HR system's number, or by the pseudonym with ``is_pseudonym=True``.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def report(self, employee: str, *, is_pseudonym: bool = False, values_to: str | Path | None = None) -> PersonReport:
+        """What is held about a person, where, and since when; without the values.
+
+        Parameters
+        ----------
+        values_to
+            File to write the values to as well, as JSON, readable by its owner alone: what the person is entitled to.
+
+        Raises
+        ------
+        NotFound
+            Nothing is held.
+        UsageError
+            No id, or `values_to` exists or cannot be written.
+        PlatformError
+            A store does not answer: an incomplete report would be a wrong one.
+        """
+        from pathlib import Path
+
+        from attrition.data.holdings import export_values
+
+        records = self._records(_retention_policy(None))
+        report = records.report(self.pseudonym(employee, is_pseudonym=is_pseudonym))
+        if values_to is not None:
+            export_values(records.stores, report, Path(values_to))
+        return report
+
+    def erase(
+        self, employee: str, *, justification: str, is_pseudonym: bool = False, policy: str | Path | None = None
+    ) -> Erasure:
+        """Remove a person from all stores and destroy the personal key; repeat an interrupted call to finish it.
+
+        Parameters
+        ----------
+        justification
+            Why; for the audit log, so it must not name the person.
+        policy
+            YAML file of a :class:`~attrition.data.retention.RetentionPolicy`; says for how long old files stay.
+
+        Raises
+        ------
+        NotFound
+            Nothing is held.
+        UsageError
+            No id, or no justification.
+        PlatformError
+            A store does not answer; what was removed by then stays removed.
+        """
+        from datetime import UTC, datetime
+
+        if not justification.strip():
+            raise UsageError(Fault("justification", "is empty", "", "say why, without naming the person"))
+        pseudonym = self.pseudonym(employee, is_pseudonym=is_pseudonym)
+        return self._records(_retention_policy(policy)).erase(pseudonym, now=datetime.now(UTC))
+
+    def retain(self, *, policy: str | Path | None = None, dry_run: bool = False) -> Retained:
+        """Remove what is past its retention; made for a schedule.
+
+        Parameters
+        ----------
+        policy
+            YAML file of a :class:`~attrition.data.retention.RetentionPolicy`; the default one when None.
+        dry_run
+            Count, and change nothing.
+
+        Raises
+        ------
+        ConfigError
+            The policy cannot be used.
+        PlatformError
+            A store does not answer.
+        """
+        from datetime import UTC, datetime
+
+        from attrition.data.person_tables import SnapshotStore
+        from attrition.data.retention import Retention
+        from attrition.training.samples import SampleStore
+
+        settings, tables, rules = self._workspace.settings, self._workspace.data.tables, _retention_policy(policy)
+        retention = Retention(tables, settings.tables, rules, SnapshotStore(tables, rules), SampleStore(settings))
+        return retention.apply(now=datetime.now(UTC), dry_run=dry_run)
+
+    def subject(self, employee: str, *, is_pseudonym: bool = False) -> str:
+        """What stands for a person in the audit log: a token, or a word for a person of whom nothing is held."""
+        from attrition.data.holdings import find_holdings
+
+        pseudonym = self.pseudonym(employee, is_pseudonym=is_pseudonym)
+        known = self.keys.knows(pseudonym)
+        # a key for everybody who is asked about would itself be something that is held
+        if not known and not find_holdings(self._records(_retention_policy(None)).stores, pseudonym):
+            return "nobody on record"
+        return self.keys.token(pseudonym)
+
+    def pseudonym(self, employee: str, *, is_pseudonym: bool = False) -> str:
+        """The pseudonym of a person.
+
+        Raises
+        ------
+        UsageError
+            No id, or a pseudonym that has not the form of one. The message does not repeat it.
+        ConfigError
+            There is no pseudonym key yet, so nobody can be on record by a number.
+        """
+        from attrition.governance.identity import existing_key
+        from attrition.governance.identity import is_pseudonym as has_form
+
+        text = employee.strip()
+        if not text:
+            raise UsageError(Fault("employee", "is empty", "the id of one person is needed"))
+        if is_pseudonym:
+            if not has_form(text):
+                raise UsageError(Fault("employee", "is no pseudonym", "32 hexadecimal digits in lower case"))
+            return text
+        assert self._workspace.settings.key_file is not None  # Settings.from_environment resolves it
+        return existing_key(self._workspace.settings.key_file).pseudonym(text)
+
+    @cached_property
+    def keys(self) -> PersonKeys:
+        """The personal keys."""
+        from attrition.governance.persons import PersonKeys
+
+        self._workspace.settings.prepare_home()
+        return PersonKeys.open(self._workspace.settings.person_keys_url)
+
+    def _records(self, policy: RetentionPolicy) -> PersonRecords:
+        from attrition.data.erasure import PersonRecords
+        from attrition.data.person_tables import person_tables
+        from attrition.serving.spooled_persons import SpoolStore
+        from attrition.training.samples import SampleStore
+
+        settings, tables = self._workspace.settings, self._workspace.data.tables
+        # spools first, as they flow into tables; snapshots last, as models point at them
+        stores = [
+            SpoolStore(settings.home / "spool", settings.tables),
+            SampleStore(settings),
+            *person_tables(tables, settings.tables, policy),
+        ]
+        return PersonRecords(stores, tables.tombstones, self.keys)
+
+
+def _retention_policy(path: str | Path | None) -> RetentionPolicy:
+    from pathlib import Path
+
+    from attrition.data.retention import RetentionPolicy
+
+    return RetentionPolicy.load(None if path is None else Path(path))
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from attrition.data.splits import Split
     from attrition.evaluation.gates import GatePolicy, Verdict
     from attrition.evaluation.reports import Evaluation
-    from attrition.registry.models import ModelRegistry
+    from attrition.registry.models import ModelRegistry, ModelVersion
     from attrition.settings import Settings
     from attrition.training.candidate import Candidate
     from attrition.training.plan import SearchPlan
@@ -102,6 +102,21 @@ def plan_lineage(dataset: Dataset, plan: SearchPlan) -> tuple[Lineage, Split]:
         surrogate_ids=table.surrogate_ids,
     )
     return lineage, split
+
+
+def reproduced(registry: ModelRegistry, dataset: Dataset, plan: SearchPlan) -> ModelVersion | None:
+    """The version that a run of `plan` on `dataset` would reproduce, or None.
+
+    A version that was trained before persons were erased from the snapshot counts: what remains is the same data.
+    """
+    lineage, _ = plan_lineage(dataset, plan)
+    snapshot = dataset.snapshot
+    for content_hash in (snapshot.content_hash, *reversed(snapshot.earlier_hashes)):
+        then = replace(lineage, snapshot=replace(snapshot, content_hash=content_hash))
+        version = registry.by_fingerprint(then.fingerprint)
+        if version is not None:
+            return version
+    return None
 
 
 def tune(
@@ -207,7 +222,7 @@ def validate(registry: ModelRegistry, read: Callable[[int], Dataset], ref: str, 
     if lineage.snapshot is None or lineage.split is None:
         raise NotFound(f"{ref} does not say which snapshot it was trained on; it cannot be validated again.")
     dataset = read(lineage.snapshot.version)
-    if dataset.snapshot.content_hash != lineage.snapshot.content_hash:
+    if not dataset.snapshot.held(lineage.snapshot.content_hash):
         raise IntegrityError(
             Fault(
                 f"snapshot {lineage.snapshot.version}",

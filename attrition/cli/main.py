@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from attrition import __version__
-from attrition.cli import data, models, outcomes, predictions, quickstart, score, serve, traffic, training
+from attrition.cli import data, models, outcomes, predictions, privacy, quickstart, score, serve, traffic, training
 from attrition.cli.console import say_error
 from attrition.errors import AttritionError, PlatformError, UsageError
 
@@ -90,6 +90,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(serve.app, name="serve")
 app.add_typer(predictions.app, name="predictions")
 app.add_typer(outcomes.app, name="outcomes")
+app.add_typer(privacy.app, name="privacy")
 app.add_typer(traffic.app, name="traffic")
 
 

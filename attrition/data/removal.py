@@ -1,0 +1,238 @@
+"""Removing rows from Delta tables, and the files behind them.
+
+Two things make this harder than a DELETE. The log of a Delta table keeps the text of every DELETE for ever, with the
+pseudonym in it; a MERGE with the pseudonym as *data* records only its condition. And a removed row stays in the old
+file, which older versions of the table still read, until that file is deleted.
+
+Pseudonyms are random, so no statistic, partition or order tells which files hold a person: the column of ids is
+scanned, and only files with the person are written anew. Measured by ``tests/benchmarks/bench_erasure.py``.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from attrition.data.delta import ATTEMPTS
+from attrition.errors import Fault, PlatformError
+from attrition.governance.identity import REPEAT_MARK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+FENCE = "attrition.erasure"
+"""Application transaction that every erasure leaves in every table; its number is the time, Unix microseconds."""
+
+_COLUMN = "employee_id"
+
+
+def open_table(uri: str, options: Mapping[str, str] | None = None) -> DeltaTable | None:
+    """The latest version; None when nothing was ever written.
+
+    Raises
+    ------
+    PlatformError
+        The storage does not answer, or the table's log is damaged.
+    """
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
+    try:
+        return DeltaTable(uri, storage_options=dict(options or {}))
+    except TableNotFoundError:
+        return None
+    except (DeltaError, OSError) as error:
+        raise PlatformError(Fault(uri, "the table cannot be read", "", "check the address and the storage")) from error
+
+
+def is_person(ids: pa.ChunkedArray | pa.Array, pseudonym: str) -> pa.ChunkedArray | pa.Array:
+    """Mask: ids that are the pseudonym, or a numbered repetition of it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = ids.cast(pa.string())
+    return pc.or_kleene(pc.equal(texts, pseudonym), pc.starts_with(texts, pattern=pseudonym + REPEAT_MARK))
+
+
+def fence(uri: str, options: Mapping[str, str] | None, *, now: datetime) -> None:
+    """Commit nothing but a note, so that a writer which looked at the table before now is refused and looks again.
+
+    Raises
+    ------
+    PlatformError
+        The table cannot be written.
+    """
+    import pyarrow as pa
+    from deltalake import CommitProperties, Transaction, write_deltalake
+
+    def note(table: DeltaTable) -> None:
+        nothing = pa.schema(table.schema().to_arrow()).empty_table()
+        moment = int(now.timestamp() * 1e6)
+        write_deltalake(
+            table,
+            nothing,
+            mode="append",
+            commit_properties=CommitProperties(app_transactions=[Transaction(FENCE, moment)]),
+        )
+
+    rewritten(uri, options, note)
+
+
+def remove_rows(uri: str, options: Mapping[str, str] | None, column: str, values: Sequence[str]) -> int:
+    """Delete the rows whose `column` is one of `values`, without a trace of them in the log; how many there were.
+
+    Raises
+    ------
+    PlatformError
+        The table cannot be written, or others came first `ATTEMPTS` times.
+    """
+    import pyarrow as pa
+
+    if not values:
+        return 0
+    source = pa.table({column: pa.array(sorted(set(values)), pa.string())})
+
+    def merge(table: DeltaTable) -> int:
+        # a streamed source has no statistics, which would stand in the log
+        done = (
+            table.merge(
+                source,
+                f"target.{column} = source.{column}",
+                source_alias="source",
+                target_alias="target",
+                streamed_exec=True,
+            )
+            .when_matched_delete()
+            .execute()
+        )
+        return int(done["num_target_rows_deleted"])
+
+    return rewritten(uri, options, merge) or 0
+
+
+def rewritten(uri: str, options: Mapping[str, str] | None, change: Callable[[DeltaTable], Any]) -> Any:
+    """What `change` returns for the latest version, tried again when another writer came first; None without a table.
+
+    Raises
+    ------
+    PlatformError
+        The table cannot be written, or others came first `ATTEMPTS` times.
+    """
+    from deltalake.exceptions import CommitFailedError, DeltaError
+
+    for attempt in range(ATTEMPTS):
+        table = open_table(uri, options)
+        if table is None:
+            return None
+        try:
+            return change(table)
+        except CommitFailedError:
+            time.sleep(random.uniform(0.5, 1.0) * min(0.02 * 2**attempt, 4.0))  # noqa: S311 (spreads the writers)
+        except (DeltaError, OSError) as error:
+            remedy = "check the address, the storage and its free space, and repeat"
+            raise PlatformError(Fault(uri, "the table cannot be written", "", remedy)) from error
+    raise PlatformError(Fault(uri, f"other writers came first {ATTEMPTS} times", "", "repeat the command"))
+
+
+class DataFiles:
+    """The Parquet files in the folder of a table, whether a version of it names them or not.
+
+    Parameters
+    ----------
+    uri, options
+        Of the table.
+    """
+
+    def __init__(self, uri: str, options: Mapping[str, str] | None = None) -> None:
+        from deltalake.fs import DeltaStorageHandler
+        from pyarrow import fs
+
+        self.uri = uri
+        self._fs = fs.PyFileSystem(DeltaStorageHandler(uri, dict(options or {})))
+
+    def unused(self, live: Iterable[str]) -> list[str]:
+        """Files that are not among `live`, as paths inside the folder.
+
+        They were removed by a later version, or left behind by a write that never became one.
+
+        Parameters
+        ----------
+        live
+            Addresses of files, as :meth:`deltalake.DeltaTable.file_uris` gives them.
+        """
+        from urllib.parse import unquote
+
+        from pyarrow import fs
+
+        used = {unquote(address).rpartition("/")[2] for address in live}  # names hold a UUID: unique in a table
+        found = self._fs.get_file_info(fs.FileSelector("", recursive=True))
+        paths = [info.path for info in found if info.type == fs.FileType.File and info.path.endswith(".parquet")]
+        return [
+            path
+            for path in paths
+            if not path.startswith("_delta_log/") and unquote(path).rpartition("/")[2] not in used
+        ]
+
+    def rows_of(self, path: str, pseudonym: str) -> int:
+        """Rows of a person in a file; 0 also when the file was deleted meanwhile or was never completed."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        from pyarrow import parquet
+
+        try:
+            with self._fs.open_input_file(path) as file:
+                ids = parquet.read_table(file, columns=[_COLUMN])[_COLUMN]
+        except (OSError, pa.ArrowInvalid, KeyError):
+            return 0
+        return int(pc.sum(is_person(ids, pseudonym)).as_py() or 0)
+
+    def delete(self, path: str) -> None:
+        """Delete a file for good."""
+        self._fs.delete_file(path)
+
+
+def vacuum(
+    uri: str,
+    options: Mapping[str, str] | None,
+    *,
+    hours: int,
+    stray_hours: int,
+    keep_versions: Sequence[int] | None = None,
+    dry_run: bool = False,
+) -> int:
+    """Delete the files that no version needs any more; how many there are.
+
+    Parameters
+    ----------
+    hours
+        For which files outlive their removal, so that a reader which is under way can finish; >= 0.
+    stray_hours
+        For which files that no version ever named are spared: their writer may be about to commit; >= 1.
+    keep_versions
+        Versions besides the latest whose files stay.
+    dry_run
+        Count, and delete nothing.
+
+    Raises
+    ------
+    PlatformError
+        The storage does not answer.
+    """
+
+    def clean(table: DeltaTable) -> int:
+        keep = list(keep_versions) if keep_versions is not None else None
+        found: set[str] = set()
+        for age, full in ((hours, False), (max(stray_hours, hours, 1), True)):
+            common = {"retention_hours": age, "enforce_retention_duration": False, "full": full, "keep_versions": keep}
+            unneeded = set(table.vacuum(dry_run=True, **common))
+            if unneeded and not dry_run:
+                table.vacuum(dry_run=False, **common)
+            found |= unneeded
+        return len(found)
+
+    return int(rewritten(uri, options, clean) or 0)
