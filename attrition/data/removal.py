@@ -165,18 +165,20 @@ class DataFiles:
         live
             Addresses of files, as :meth:`deltalake.DeltaTable.file_uris` gives them.
         """
-        from urllib.parse import unquote
+        used = set(map(_name, live))
+        return [path for path in self._paths() if _name(path) not in used]
 
+    def existing(self, paths: Iterable[str]) -> list[str]:
+        """Those of `paths` whose file is there: the log goes on naming files that a vacuum deleted."""
+        there = set(map(_name, self._paths()))
+        return [path for path in paths if _name(path) in there]
+
+    def _paths(self) -> list[str]:
         from pyarrow import fs
 
-        used = {unquote(address).rpartition("/")[2] for address in live}  # names hold a UUID: unique in a table
         found = self._fs.get_file_info(fs.FileSelector("", recursive=True))
-        paths = [info.path for info in found if info.type == fs.FileType.File and info.path.endswith(".parquet")]
-        return [
-            path
-            for path in paths
-            if not path.startswith("_delta_log/") and unquote(path).rpartition("/")[2] not in used
-        ]
+        paths = [info.path for info in found if info.type == fs.FileType.File]
+        return [path for path in paths if path.endswith(".parquet") and not path.startswith("_delta_log/")]
 
     def rows_of(self, path: str, pseudonym: str) -> int:
         """Rows of a person in a file; 0 also when the file was deleted meanwhile or was never completed."""
@@ -194,6 +196,11 @@ class DataFiles:
     def delete(self, path: str) -> None:
         """Delete a file for good."""
         self._fs.delete_file(path)
+
+
+def _name(path: str) -> str:
+    """Last part of a path or address, which holds a UUID: unique in a table."""
+    return path.rpartition("/")[2]
 
 
 def vacuum(
@@ -226,10 +233,10 @@ def vacuum(
 
     def clean(table: DeltaTable) -> int:
         keep = list(keep_versions) if keep_versions is not None else None
-        found: set[str] = set()
+        files, found = DataFiles(uri, options), set[str]()
         for age, full in ((hours, False), (max(stray_hours, hours, 1), True)):
             common = {"retention_hours": age, "enforce_retention_duration": False, "full": full, "keep_versions": keep}
-            unneeded = set(table.vacuum(dry_run=True, **common))
+            unneeded = set(files.existing(table.vacuum(dry_run=True, **common)))
             if unneeded and not dry_run:
                 table.vacuum(dry_run=False, **common)
             found |= unneeded
