@@ -50,6 +50,10 @@ COMMANDS = [
     ["traffic", "switch"],
     ["traffic", "rollback"],
     ["traffic", "history"],
+    ["privacy"],
+    ["privacy", "report"],
+    ["privacy", "erase"],
+    ["privacy", "retain"],
 ]
 
 
@@ -71,7 +75,15 @@ def test_every_command_has_help_with_an_example(command):
     """`--help` exits 0, and a command that does something shows how it is called."""
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
-    if command and command not in (["data"], ["models"], ["serve"], ["predictions"], ["outcomes"], ["traffic"]):
+    if command and command not in (
+        ["data"],
+        ["models"],
+        ["serve"],
+        ["predictions"],
+        ["outcomes"],
+        ["traffic"],
+        ["privacy"],
+    ):
         assert "Example: attrition" in " ".join(result.output.split())
 
 
