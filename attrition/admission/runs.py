@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from attrition.admission.judging import Judgement
     from attrition.data.dataset import Dataset
     from attrition.data.splits import Split
+    from attrition.data.tables import SnapshotRef
     from attrition.evaluation.gates import GatePolicy, Verdict
     from attrition.evaluation.reports import Evaluation
     from attrition.registry.models import ModelRegistry, ModelVersion
@@ -215,7 +216,8 @@ def validate(registry: ModelRegistry, read: Callable[[int], Dataset], ref: str, 
     NotFound
         No such version or run, or its snapshot is gone.
     IntegrityError
-        The package differs from its manifest, or the snapshot is not the one that the version was trained on.
+        The package differs from its manifest, or the snapshot is not the one that the version was trained on. One from
+        which persons were erased since is; the judgement notes it.
     """
     package = registry.load(ref)
     lineage = package.lineage
@@ -235,9 +237,19 @@ def validate(registry: ModelRegistry, read: Callable[[int], Dataset], ref: str, 
     itself = _is_champion(registry, package.manifest_sha256)
     champion = None if itself else champion_candidate(registry)
     note = "This version is the champion." if itself else ""
-    return judge_candidate(
+    judgement = judge_candidate(
         package.candidate, package.scorer.score_one, dataset, split, policy, champion, champion_note=note
     )
+    return replace(judgement, notes=_erased_since(lineage.snapshot, dataset.snapshot))
+
+
+def _erased_since(trained_on: SnapshotRef, now: SnapshotRef) -> tuple[str, ...]:
+    """A note for data that are not quite those of the training any more."""
+    if now.content_hash == trained_on.content_hash:
+        return ()
+    n_rows = now.n_erased - trained_on.n_erased
+    rows = f"{n_rows:,} of {trained_on.n_rows:,} rows of snapshot {now.version}"
+    return (f"{rows} were erased since the training; the figures are those of the rows that remain.",)
 
 
 def champion_candidate(registry: ModelRegistry) -> Candidate | None:
