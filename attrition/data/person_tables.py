@@ -23,6 +23,7 @@ OLD_FILES = "old files"
 """Place of rows that no current version reads, in files that are not deleted yet."""
 
 _ID = "employee_id"
+_FILE = "__filename"  # pyarrow's own column
 
 
 class LogStore:
@@ -194,26 +195,31 @@ def person_tables(tables: Tables, root: str, policy: RetentionPolicy) -> list[Lo
 
 
 def _scan(table: DeltaTable, pseudonym: str, columns: list[str] | None = None) -> pa.Table:
-    """Rows of a person; reads piece by piece, all other columns only of files in which the person stands."""
+    """Rows of a person; other columns than the ids are read only of files in which the person stands."""
     import pyarrow as pa
 
     dataset = table.to_pyarrow_dataset()
     names = columns or list(dataset.schema.names)
     schema = pa.schema([dataset.schema.field(name) for name in names])
+    files = _files_with(dataset, pseudonym)
     found = []
-    for fragment in dataset.get_fragments():
-        # compared here and not by a filter: rewritten files hold another kind of text, which filters do not take
-        ids = fragment.to_table(schema=dataset.schema, columns=[_ID])[_ID]
-        mask = is_person(ids, pseudonym)
-        if _any(mask):
-            found.append(fragment.to_table(schema=dataset.schema, columns=names).filter(mask).cast(schema))
+    for fragment in dataset.get_fragments() if files else ():
+        if fragment.path in files:
+            rows = fragment.to_table(schema=dataset.schema, columns=list({_ID, *names}))
+            found.append(rows.filter(is_person(rows[_ID], pseudonym)).select(names).cast(schema))
     return pa.concat_tables(found) if found else schema.empty_table()
 
 
-def _any(mask: pa.ChunkedArray) -> bool:
+def _files_with(dataset: Any, pseudonym: str) -> set[str]:
+    """Paths of the files in which a person stands: no statistic tells, so every id is compared."""
     import pyarrow.compute as pc
 
-    return bool(pc.any(mask).as_py())
+    found = set()
+    # compared here and not by a filter: rewritten files hold another kind of text, which filters do not take
+    for batch in dataset.to_batches(columns=[_ID, _FILE]):
+        if pc.any(is_person(batch[_ID], pseudonym)).as_py():
+            found.add(batch[_FILE][0].as_py())  # a batch is of one file
+    return found
 
 
 def _period(moments: pa.ChunkedArray) -> tuple[str | None, str | None]:

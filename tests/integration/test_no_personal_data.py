@@ -118,6 +118,10 @@ def drive_commands(settings, frame, folder, heard):
             result = run("data", command, path, "--json")
             heard.hear(f"{command} {name}, stdout", result.stdout)
             codes.add(result.exit_code)
+        try:
+            Workspace(settings).data.extract(path)
+        except AttritionError as error:  # with its causes, as a caller's log would have it
+            heard.hear(f"extract {name}, refused", "".join(traceback.format_exception(error)))
     assert codes == {0, 4}
     outcomes = folder / "outcomes.csv"
     outcomes.write_text(f"employee_id,left_on\n{ID},{WORD}\n,2024-01-01\n{NUMBER_ID},2024-02-30\n")
@@ -193,7 +197,7 @@ def drive_batches(frame, bundle, key, folder, heard):
             heard.hear(f"batch {name}", json.dumps(done.to_dict(), default=str))
         except AttritionError as error:
             n_refused += 1
-            heard.hear(f"batch {name}, refused", str(error))
+            heard.hear(f"batch {name}, refused", "".join(traceback.format_exception(error)))
     assert n_refused
 
 
