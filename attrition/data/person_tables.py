@@ -84,8 +84,10 @@ class LogStore:
         table = open_table(self._uri, self._options)
         if table is None:
             return 0
-        ids = [text for text in set(_scan(table, pseudonym, [_ID])[_ID].to_pylist()) if text is not None]
-        n_rows = remove_rows(self._uri, self._options, _ID, ids)
+        is_partitioned = "day" in table.metadata().partition_columns
+        rows = _scan(table, pseudonym, [_ID, *(["day"] if is_partitioned else [])])
+        days = set(rows["day"].to_pylist()) if is_partitioned else None
+        n_rows = remove_rows(self._uri, self._options, _ID, rows[_ID].to_pylist(), days=days)
         hours = self._policy.old_file_hours
         vacuum(self._uri, self._options, hours=hours, stray_hours=self._policy.stray_file_hours)
         if not hours:

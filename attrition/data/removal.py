@@ -19,8 +19,8 @@ from attrition.errors import Fault, PlatformError
 from attrition.governance.identity import REPEAT_MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from datetime import date, datetime
 
     import pyarrow as pa
     from deltalake import DeltaTable
@@ -83,8 +83,20 @@ def fence(uri: str, options: Mapping[str, str] | None, *, now: datetime) -> None
     rewritten(uri, options, note)
 
 
-def remove_rows(uri: str, options: Mapping[str, str] | None, column: str, values: Sequence[str]) -> int:
+def remove_rows(
+    uri: str,
+    options: Mapping[str, str] | None,
+    column: str,
+    values: Sequence[str],
+    *,
+    days: Collection[date] | None = None,
+) -> int:
     """Delete the rows whose `column` is one of `values`, without a trace of them in the log; how many there were.
+
+    Parameters
+    ----------
+    days
+        Partitions that have such rows, so that the others are not read; None for a table without partitions.
 
     Raises
     ------
@@ -96,13 +108,17 @@ def remove_rows(uri: str, options: Mapping[str, str] | None, column: str, values
     if not values:
         return 0
     source = pa.table({column: pa.array(sorted(set(values)), pa.string())})
+    condition = f"target.{column} = source.{column}"
+    if days is not None:
+        literals = ", ".join(f"DATE '{day}'" for day in sorted(days))
+        condition = f"target.day IN ({literals}) AND {condition}"
 
     def merge(table: DeltaTable) -> int:
         # a streamed source has no statistics, which would stand in the log
         done = (
             table.merge(
                 source,
-                f"target.{column} = source.{column}",
+                condition,
                 source_alias="source",
                 target_alias="target",
                 streamed_exec=True,

@@ -35,6 +35,11 @@ NOW = datetime(2024, 6, 1, tzinfo=UTC)
 SCHEMA = FeatureSchema.default()
 
 
+def say(text):
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def seconds(call):
     began = time.perf_counter()
     result = call()
@@ -82,15 +87,15 @@ def erase(root, persons):
         person_tables(tables, root, RetentionPolicy()), tables.tombstones, PersonKeys.open("sqlite://")
     )
     took, report = seconds(lambda: records.report(persons[0]))
-    print(f"report: {took:.2f} s, {report.n_rows} rows")
+    say(f"report: {took:.2f} s, {report.n_rows} rows")
     took, done = seconds(lambda: records.erase(persons[0], now=NOW))
-    print(f"erase, all stores, first person: {took:.2f} s, {done.n_rows}, finished: {done.is_finished}")
+    say(f"erase, all stores, first person: {took:.2f} s, {done.n_rows}, finished: {done.is_finished}")
     took, done = seconds(lambda: records.erase(persons[1], now=NOW))
-    print(f"erase, all stores, next person: {took:.2f} s, {done.n_rows}, finished: {done.is_finished}")
+    say(f"erase, all stores, next person: {took:.2f} s, {done.n_rows}, finished: {done.is_finished}")
     took, n_rows = seconds(lambda: LogStore(root, PREDICTIONS, "time", RetentionPolicy()).erase(persons[2]))
-    print(f"erase, predictions alone: {took:.2f} s, {n_rows} rows")
+    say(f"erase, predictions alone: {took:.2f} s, {n_rows} rows")
     took, _ = seconds(lambda: LogStore(root, PREDICTIONS, "time", RetentionPolicy()).erase("0" * 32))
-    print(f"erase, predictions alone, nobody: {took:.2f} s")
+    say(f"erase, predictions alone, nobody: {took:.2f} s")
     return persons[3:]
 
 
@@ -105,13 +110,13 @@ def alternatives(root, persons):
         for batch in dataset.to_batches(columns=columns):
             compute.any(compute.equal(batch["employee_id"].cast(pa.string()), persons[0]))
 
-    print(f"scan of the ids: {seconds(lambda: scan(['employee_id']))[0]:.2f} s, of {len(files)} files")
-    print(f"scan of every column: {seconds(lambda: scan(dataset.schema.names))[0]:.2f} s")
+    say(f"scan of the ids: {seconds(lambda: scan(['employee_id']))[0]:.2f} s, of {len(files)} files")
+    say(f"scan of every column: {seconds(lambda: scan(dataset.schema.names))[0]:.2f} s")
     n_matching = sum(
         persons[0] in parquet.read_table(path, columns=["employee_id"], partitioning=None)["employee_id"].to_pylist()
         for path in files
     )
-    print(f"files with the person: {n_matching} of {len(files)}")
+    say(f"files with the person: {n_matching} of {len(files)}")
     rows = dataset.to_table()
     ids = rows["employee_id"].cast(pa.string())
     rows = rows.set_column(rows.schema.get_field_index("employee_id"), "employee_id", ids)
@@ -128,11 +133,11 @@ def alternatives(root, persons):
                 group.column(index).statistics.min <= persons[0] <= group.column(index).statistics.max
                 for group in groups
             )
-            print(
+            say(
                 f"row groups whose extremes admit the person, {name}: {hit} of {len(groups)}, {path.stat().st_size:,} B"
             )
     took, done = seconds(lambda: DeltaTable(uri).delete(f"employee_id = '{persons[0]}'"))
-    print(f"DELETE (leaves the pseudonym in the log): {took:.2f} s, {done['num_deleted_rows']} rows")
+    say(f"DELETE (leaves the pseudonym in the log): {took:.2f} s, {done['num_deleted_rows']} rows")
 
     def day_by_day():
         for day in sorted({partition["day"] for partition in DeltaTable(uri).partitions()}):
@@ -141,7 +146,7 @@ def alternatives(root, persons):
             keep = compute.not_equal(part["employee_id"].cast(pa.string()), persons[1])
             write_deltalake(one, part.filter(keep), mode="overwrite", predicate=f"day = '{day}'")
 
-    print(f"every day written again: {seconds(day_by_day)[0]:.2f} s")
+    say(f"every day written again: {seconds(day_by_day)[0]:.2f} s")
 
 
 def main():
@@ -149,11 +154,11 @@ def main():
     files_per_day = int(sys.argv[2]) if len(sys.argv) > 2 else 20
     with tempfile.TemporaryDirectory() as root:
         took, persons = seconds(lambda: fill(root, n_rows, files_per_day))
-        print(f"{n_rows:,} predictions on {N_DAYS} days in {N_DAYS * files_per_day} files, written in {took:.1f} s")
+        say(f"{n_rows:,} predictions on {N_DAYS} days in {N_DAYS * files_per_day} files, written in {took:.1f} s")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         persons = erase(root, persons.tolist())
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(f"largest memory: {before / 1024:.0f} MB before, {after / 1024:.0f} MB after")
+        say(f"largest memory: {before / 1024:.0f} MB before, {after / 1024:.0f} MB after")
         alternatives(root, persons)
 
 
