@@ -51,6 +51,7 @@ def retained_view(retained: Retained) -> RenderableType:
         ("samples in MLflow", retained.n_samples),
         ("notes of erasures", retained.n_tombstones),
         ("old files", retained.n_files),
+        ("erasures to be repeated", retained.n_unfinished),
     ):
         table.add_row(words, f"{number:,}")
     return table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from attrition.data.holdings import Holding, json_rows
 from attrition.data.outcomes import OUTCOMES
 from attrition.data.predictions import PREDICTIONS
-from attrition.data.removal import DataFiles, fence, is_person, open_table, remove_rows, vacuum
+from attrition.data.removal import DataFiles, fence, is_person, open_table, reading, remove_rows, vacuum
 from attrition.data.tables import SNAPSHOTS, StoredVersion, Tables
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class LogStore:
         table = open_table(self._uri, self._options)
         if table is None:
             return []
-        rows = _scan(table, pseudonym, [_ID, self._date])
+        rows = _scan(table, self._uri, pseudonym, [_ID, self._date])
         found = []
         if rows.num_rows:
             columns = tuple(name for name in table.to_pyarrow_dataset().schema.names)
@@ -73,7 +73,7 @@ class LogStore:
     def values(self, pseudonym: str) -> list[dict[str, Any]]:
         """Rows of the latest version."""
         table = open_table(self._uri, self._options)
-        return [] if table is None else json_rows(_scan(table, pseudonym).to_pandas())
+        return [] if table is None else json_rows(_scan(table, self._uri, pseudonym).to_pandas())
 
     def fence(self, *, now: datetime) -> None:
         """See :func:`attrition.data.removal.fence`."""
@@ -85,7 +85,7 @@ class LogStore:
         if table is None:
             return 0
         is_partitioned = "day" in table.metadata().partition_columns
-        rows = _scan(table, pseudonym, [_ID, *(["day"] if is_partitioned else [])])
+        rows = _scan(table, self._uri, pseudonym, [_ID, *(["day"] if is_partitioned else [])])
         days = set(rows["day"].to_pylist()) if is_partitioned else None
         n_rows = remove_rows(self._uri, self._options, _ID, rows[_ID].to_pylist(), days=days)
         hours = self._policy.old_file_hours
@@ -119,7 +119,7 @@ class SnapshotStore:
         found = []
         for stored in self._tables.stored():
             table = self._tables.open_commit(stored.commit)
-            rows = _scan(table, pseudonym, [_ID, "snapshot_date"])
+            rows = _scan(table, self._tables.uri, pseudonym, [_ID, "snapshot_date"])
             if rows.num_rows:
                 columns = tuple(name for name in table.to_pyarrow_dataset().schema.names if name != "row_number")
                 place = f"version {stored.ref.version}"
@@ -134,7 +134,7 @@ class SnapshotStore:
         """Rows of every version, with its number."""
         rows: list[dict[str, Any]] = []
         for stored in self._tables.stored():
-            found = _scan(self._tables.open_commit(stored.commit), pseudonym).to_pandas()
+            found = _scan(self._tables.open_commit(stored.commit), self._tables.uri, pseudonym).to_pandas()
             rows += [{"version": stored.ref.version, **row} for row in json_rows(found)]
         return rows
 
@@ -179,7 +179,7 @@ class SnapshotStore:
             self._tables.erase_rows(current.ref.version, frozenset())
 
     def _ids(self, version: StoredVersion, pseudonym: str) -> frozenset[str]:
-        ids = _scan(self._tables.open_commit(version.commit), pseudonym, [_ID])[_ID]
+        ids = _scan(self._tables.open_commit(version.commit), self._tables.uri, pseudonym, [_ID])[_ID]
         return frozenset(ids.to_pylist())
 
     def _live(self) -> list[str]:
@@ -196,19 +196,20 @@ def person_tables(tables: Tables, root: str, policy: RetentionPolicy) -> list[Lo
     ]
 
 
-def _scan(table: DeltaTable, pseudonym: str, columns: list[str] | None = None) -> pa.Table:
+def _scan(table: DeltaTable, uri: str, pseudonym: str, columns: list[str] | None = None) -> pa.Table:
     """Rows of a person; other columns than the ids are read only of files in which the person stands."""
     import pyarrow as pa
 
-    dataset = table.to_pyarrow_dataset()
-    names = columns or list(dataset.schema.names)
-    schema = pa.schema([dataset.schema.field(name) for name in names])
-    files = _files_with(dataset, pseudonym)
     found = []
-    for fragment in dataset.get_fragments() if files else ():
-        if fragment.path in files:
-            rows = fragment.to_table(schema=dataset.schema, columns=list({_ID, *names}))
-            found.append(rows.filter(is_person(rows[_ID], pseudonym)).select(names).cast(schema))
+    with reading(uri):
+        dataset = table.to_pyarrow_dataset()
+        names = columns or list(dataset.schema.names)
+        schema = pa.schema([dataset.schema.field(name) for name in names])
+        files = _files_with(dataset, pseudonym)
+        for fragment in dataset.get_fragments() if files else ():
+            if fragment.path in files:
+                rows = fragment.to_table(schema=dataset.schema, columns=list({_ID, *names}))
+                found.append(rows.filter(is_person(rows[_ID], pseudonym)).select(names).cast(schema))
     return pa.concat_tables(found) if found else schema.empty_table()
 
 

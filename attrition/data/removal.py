@@ -10,8 +10,10 @@ scanned, and only files with the person are written anew. Measured by ``tests/be
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from attrition.data.delta import ATTEMPTS
@@ -19,7 +21,7 @@ from attrition.errors import Fault, PlatformError
 from attrition.governance.identity import REPEAT_MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import date, datetime
 
     import pyarrow as pa
@@ -48,6 +50,25 @@ def open_table(uri: str, options: Mapping[str, str] | None = None) -> DeltaTable
         return None
     except (DeltaError, OSError) as error:
         raise PlatformError(Fault(uri, "the table cannot be read", "", "check the address and the storage")) from error
+
+
+@contextmanager
+def reading(uri: str) -> Iterator[None]:
+    """A context in which the files of a table are read.
+
+    Raises
+    ------
+    PlatformError
+        They cannot be read, or were replaced by an erasure that runs at the same time.
+    """
+    import pyarrow as pa
+    from deltalake.exceptions import DeltaError
+
+    try:
+        yield
+    except (DeltaError, OSError, pa.ArrowException) as error:
+        found = f"its files cannot be read ({type(error).__name__})"
+        raise PlatformError(Fault(uri, found, "", "check the storage, and repeat the command")) from error
 
 
 def is_person(ids: pa.ChunkedArray | pa.Array, pseudonym: str) -> pa.ChunkedArray | pa.Array:
@@ -192,7 +213,8 @@ class DataFiles:
     def _paths(self) -> list[str]:
         from pyarrow import fs
 
-        found = self._fs.get_file_info(fs.FileSelector("", recursive=True))
+        with reading(self.uri):
+            found = self._fs.get_file_info(fs.FileSelector("", recursive=True))
         paths = [info.path for info in found if info.type == fs.FileType.File]
         return [path for path in paths if path.endswith(".parquet") and not path.startswith("_delta_log/")]
 
@@ -203,15 +225,21 @@ class DataFiles:
         from pyarrow import parquet
 
         try:
-            with self._fs.open_input_file(path) as file:
-                ids = parquet.read_table(file, columns=[_COLUMN])[_COLUMN]
-        except (OSError, pa.ArrowInvalid, KeyError):
-            return 0
+            with reading(self.uri), self._fs.open_input_file(path) as file:
+                try:
+                    ids = parquet.read_table(file, columns=[_COLUMN])[_COLUMN]
+                except (pa.ArrowInvalid, KeyError):  # a write that was cut off holds no readable row
+                    return 0
+        except PlatformError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return 0
+            raise
         return int(pc.sum(is_person(ids, pseudonym)).as_py() or 0)
 
     def delete(self, path: str) -> None:
         """Delete a file for good."""
-        self._fs.delete_file(path)
+        with reading(self.uri), contextlib.suppress(FileNotFoundError):
+            self._fs.delete_file(path)
 
 
 def _name(path: str) -> str:

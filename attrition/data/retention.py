@@ -96,6 +96,8 @@ class Retained:
         Persons whose erasure is not remembered any more.
     n_files : int
         Old files deleted; in a dry run those that could be deleted as of now.
+    n_unfinished : int
+        Erasures that were interrupted. Only who asked for one knows whose it is, and has to repeat it.
     """
 
     dry_run: bool
@@ -107,6 +109,7 @@ class Retained:
     n_samples: int
     n_tombstones: int
     n_files: int
+    n_unfinished: int
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready document."""
@@ -183,7 +186,8 @@ class Retention:
         if not dry_run:
             reason = f"was removed on {today} after the {policy.snapshot_days} days for which snapshots are kept"
             self._tables.strike([version.ref.version for version in old], reason)
-        return Retained(dry_run=dry_run, n_files=self._clean(dry_run=dry_run), **counts)
+        n_unfinished = Tombstones(self._root, self._options).n_unfinished()
+        return Retained(dry_run=dry_run, n_files=self._clean(dry_run=dry_run), n_unfinished=n_unfinished, **counts)
 
     def _old_versions(self, before: datetime) -> list[StoredVersion]:
         return [version for version in self._tables.stored() if version.stored_at < before]

@@ -191,6 +191,10 @@ class Tombstones:
             name for name, stone in stones.items() if stone.state is ErasureState.FINISHED and stone.erased_at < moment
         ]
 
+    def n_unfinished(self) -> int:
+        """Erasures that were begun and not finished."""
+        return sum(stone.state is ErasureState.BEGUN for stone in _tombstones(self._rows()).values())
+
     def _rows(self) -> pa.Table:
         try:
             return self._table.open().to_pyarrow_table()

@@ -320,3 +320,23 @@ def test_rows_that_another_library_appended_are_found(filled):
     rows = DeltaTable(f"{filled.root}/predictions").to_pyarrow_table()
     write_deltalake(f"{filled.root}/predictions", rows, mode="append")
     assert filled.persons().erase(ANNA, now=NOW).n_rows["predictions"] == 6
+
+
+def test_files_that_cannot_be_read_make_no_report(filled, monkeypatch):
+    """An incomplete list would be a wrong one."""
+
+    def refuse(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(DeltaTable, "to_pyarrow_dataset", refuse)
+    with pytest.raises(PlatformError, match="its files cannot be read") as caught:
+        filled.persons().report(ANNA)
+    assert ANNA not in str(caught.value)
+
+
+def test_a_file_that_was_cut_off_holds_nobody(filled):
+    """A writer died in the middle of it."""
+    torn = Path(filled.root) / "predictions" / "day=2024-06-01" / "part-torn.parquet"
+    torn.write_bytes(b"PAR1" + bytes(100))
+    assert filled.persons().erase(ANNA, now=NOW).is_finished
+    assert torn.exists()

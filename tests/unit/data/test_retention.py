@@ -19,7 +19,7 @@ from attrition.errors import ConfigError, NotFound
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
 ANNA, BERT, CARL = "a1" * 16, "b2" * 16, "c3" * 16
-NOTHING = Retained(False, 0, 0, 0, 0, 0, 0, 0, 0)
+NOTHING = Retained(False, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 class FakeSamples:
@@ -170,7 +170,8 @@ def test_tombstones_end(apply, filled):
     """After their time an extract may bring the person back; the digest is in no file then."""
     filled.persons().erase(ANNA, now=NOW)
     filled.tables.tombstones.set(BERT, ErasureState.BEGUN, now=NOW)
-    assert apply(now=NOW + timedelta(days=1096)).n_tombstones == 0
+    done = apply(now=NOW + timedelta(days=1096))
+    assert (done.n_tombstones, done.n_unfinished) == (0, 1)
     assert apply(now=NOW + timedelta(days=1097), prediction_days=9000, outcome_days=9000).n_tombstones == 1
     assert filled.tables.tombstones.find(ANNA) is None
     assert filled.tables.tombstones.find(BERT).state is ErasureState.BEGUN
