@@ -164,7 +164,7 @@ class SnapshotStore:
             self._tables.options,
             hours=self._policy.old_file_hours,
             stray_hours=self._policy.stray_file_hours,
-            keep_versions=[stored.commit for stored in self._tables.stored()],
+            keep_versions=lambda: [stored.commit for stored in self._tables.stored()],
             dry_run=dry_run,
         )
 

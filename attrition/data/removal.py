@@ -253,7 +253,7 @@ def vacuum(
     *,
     hours: int,
     stray_hours: int,
-    keep_versions: Sequence[int] | None = None,
+    keep_versions: Callable[[], Sequence[int]] | None = None,
     dry_run: bool = False,
 ) -> int:
     """Delete the files that no version needs any more; how many there are.
@@ -265,7 +265,8 @@ def vacuum(
     stray_hours
         For which files that no version ever named are spared: their writer may be about to commit; >= 1.
     keep_versions
-        Versions besides the latest whose files stay.
+        Gives the versions besides the latest whose files stay; called once the table was looked at, so that a version
+        that is written meanwhile is among them or too new to be touched.
     dry_run
         Count, and delete nothing.
 
@@ -276,7 +277,7 @@ def vacuum(
     """
 
     def clean(table: DeltaTable) -> int:
-        keep = list(keep_versions) if keep_versions is not None else None
+        keep = list(keep_versions()) if keep_versions is not None else None
         files, found = DataFiles(uri, options), set[str]()
         for age, full in ((hours, False), (max(stray_hours, hours, 1), True)):
             common = {"retention_hours": age, "enforce_retention_duration": False, "full": full, "keep_versions": keep}

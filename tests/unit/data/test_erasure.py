@@ -340,3 +340,21 @@ def test_a_file_that_was_cut_off_holds_nobody(filled):
     torn.write_bytes(b"PAR1" + bytes(100))
     assert filled.persons().erase(ANNA, now=NOW).is_finished
     assert torn.exists()
+
+
+def test_versions_that_are_imported_meanwhile_keep_their_files(filled, monkeypatch):
+    """Two of them, between the last look at the versions and the deletion of files."""
+    real = DeltaTable.vacuum
+    imported = []
+
+    def vacuum_late(table, *args, **kwargs):
+        if not imported and table.table_uri.rstrip("/").endswith("snapshots"):
+            imported.append(filled.write_snapshot(BERT, CARL, date="2024-05-10").version)
+            imported.append(filled.write_snapshot(BERT, CARL, date="2024-05-20").version)
+        return real(table, *args, **kwargs)
+
+    monkeypatch.setattr(DeltaTable, "vacuum", vacuum_late)
+    assert filled.persons().erase(ANNA, now=NOW).is_finished
+    assert len(imported) == 2
+    assert {ref.version for ref in filled.tables.snapshots()} == {0, 1, *imported}
+    assert all(len(filled.tables.read_snapshot(ref.version)[0]) == 2 for ref in filled.tables.snapshots())
