@@ -27,7 +27,7 @@ from attrition.governance.privacy import KEY_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Engine, Table
+    from sqlalchemy import URL, Engine, Table
 
 TOKEN_LENGTH = 32
 """Hexadecimal digits of a token: 128 bits, like a pseudonym."""
@@ -65,31 +65,18 @@ class PersonKeys:
         PlatformError
             The database does not answer. An action that concerns a person is refused then, not performed unnamed.
         """
-        from sqlalchemy import create_engine, event
         from sqlalchemy.engine import make_url
         from sqlalchemy.exc import ArgumentError
-        from sqlalchemy.pool import StaticPool
 
         try:
             address = make_url(url)
         except ArgumentError as error:
-            raise PlatformError(Fault("person keys", "the address is none of a database", "sqlite:///file")) from error
-        options: dict[str, Any] = {}
-        if address.get_backend_name() == "sqlite":
-            in_memory = address.database in {None, "", ":memory:"}
-            options = {"connect_args": {"timeout": _BUSY_SECONDS, "check_same_thread": False}}
-            if in_memory:
-                options["poolclass"] = StaticPool
-            else:
-                _private_file(Path(address.database or ""))
-        else:
-            options = {"pool_pre_ping": True}
-        engine = create_engine(address, **options)
-        if address.get_backend_name() == "sqlite":
-            event.listen(engine, "connect", _overwrite_deleted)
-        keys = cls(engine)
-        with _answering(engine):
-            keys._table.create(engine, checkfirst=True)
+            found = "the address is none of a database"
+            raise PlatformError(
+                Fault("person keys", found, "sqlite:///file", "check ATTRITION_PERSON_KEYS_URL")
+            ) from error
+        keys = cls(_engine(address))
+        keys._create()
         return keys
 
     def token(self, pseudonym: str) -> str:
@@ -136,6 +123,17 @@ class PersonKeys:
         """Give the connections up."""
         self._engine.dispose()
 
+    def _create(self) -> None:
+        from sqlalchemy import inspect
+        from sqlalchemy.exc import SQLAlchemyError
+
+        with _answering(self._engine):
+            try:
+                self._table.create(self._engine, checkfirst=True)
+            except SQLAlchemyError:  # another process was faster, or the database does not answer
+                if not inspect(self._engine).has_table(self._table.name):
+                    raise
+
     def _find(self, pseudonym: str) -> bytes | None:
         from sqlalchemy import select
 
@@ -170,6 +168,28 @@ def _table() -> Table:
         Column("person", String(64), primary_key=True),
         Column("secret", LargeBinary(KEY_BYTES), nullable=False),
     )
+
+
+def _engine(address: URL) -> Engine:
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.pool import StaticPool
+
+    if address.get_backend_name() == "sqlite":
+        arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
+        if address.database in {None, "", ":memory:"}:
+            engine = create_engine(address, poolclass=StaticPool, connect_args=arguments, hide_parameters=True)
+        else:
+            _private_file(Path(address.database or ""))
+            engine = create_engine(address, connect_args=arguments, hide_parameters=True)
+        event.listen(engine, "connect", _overwrite_deleted)
+        return engine
+    if address.drivername in {"postgres", "postgresql"}:
+        address = address.set(drivername="postgresql+psycopg")
+    try:
+        return create_engine(address, pool_pre_ping=True, hide_parameters=True)
+    except ModuleNotFoundError as error:
+        remedy = "pip install 'attrition[postgres]'"
+        raise PlatformError(Fault("ATTRITION_PERSON_KEYS_URL", "needs a driver", "", remedy)) from error
 
 
 def _overwrite_deleted(connection: Any, _record: object) -> None:
