@@ -690,14 +690,8 @@ class Privacy:
 
     def subject(self, employee: str, *, is_pseudonym: bool = False) -> str:
         """What stands for a person in the audit log: a token, or a word for a person of whom nothing is held."""
-        from attrition.data.holdings import find_holdings
-
         pseudonym = self.pseudonym(employee, is_pseudonym=is_pseudonym)
-        known = self.keys.knows(pseudonym)
-        # a key for everybody who is asked about would itself be something that is held
-        if not known and not find_holdings(self._records(_retention_policy(None)).stores, pseudonym):
-            return "nobody on record"
-        return self.keys.token(pseudonym)
+        return self._records(_retention_policy(None)).subject(pseudonym)
 
     def pseudonym(self, employee: str, *, is_pseudonym: bool = False) -> str:
         """The pseudonym of a person.

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from attrition.governance.persons import PersonKeys
 
 
+NOBODY = "nobody on record"
+"""Subject of an event about a person of whom nothing is held."""
+
+
 @dataclass(frozen=True, slots=True)
 class Erasure:
     """What an erasure did.
@@ -119,6 +123,21 @@ class PersonRecords:
             key_destroyed = self._keys.destroy(pseudonym)
             stone = self._tombstones.set(pseudonym, ErasureState.FINISHED, now=now)
         return Erasure(n_rows, key_destroyed, remaining, stone.erased_at)
+
+    def subject(self, pseudonym: str) -> str:
+        """What stands for a person in the audit log: a token, or `NOBODY` when nothing is held.
+
+        Ask before an erasure, for all events about it: afterwards the token is another one.
+
+        Raises
+        ------
+        PlatformError
+            A store does not answer.
+        """
+        # a key for everybody who is asked about would itself be something that is held
+        if not self._keys.knows(pseudonym) and not find_holdings(self.stores, pseudonym):
+            return NOBODY
+        return self._keys.token(pseudonym)
 
     def _look(self, pseudonym: str) -> PersonReport:
         stone = self._tombstones.find(pseudonym)
