@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 FENCE = "attrition.erasure"
 """Application transaction that every erasure leaves in every table; its number is the time, Unix microseconds."""
 
+MAX_MERGE_ROWS = 500_000
+"""Rows of the days that one merge looks through, some 300 MB of memory; a larger day is looked through alone."""
+
 _COLUMN = "employee_id"
 
 
@@ -128,6 +131,12 @@ def remove_rows(
 
     if not values:
         return 0
+    if days is not None and len(days) > 1:
+        table = open_table(uri, options)
+        sizes = {} if table is None else rows_by_day(table)
+        chunks = _chunks(days, sizes)
+        if len(chunks) > 1:
+            return sum(remove_rows(uri, options, column, values, days=chunk) for chunk in chunks)
     source = pa.table({column: pa.array(sorted(set(values)), pa.string())})
     condition = f"target.{column} = source.{column}"
     if days is not None:
@@ -150,6 +159,29 @@ def remove_rows(
         return int(done["num_target_rows_deleted"])
 
     return rewritten(uri, options, merge) or 0
+
+
+def rows_by_day(table: DeltaTable) -> dict[date, int]:
+    """Day → rows, of a table that is partitioned by ``day``; from the log, without reading a row."""
+    import pyarrow as pa
+
+    counts: dict[date, int] = {}
+    for file in pa.table(table.get_add_actions(flatten=True)).to_pylist():
+        counts[file["partition.day"]] = counts.get(file["partition.day"], 0) + int(file["num_records"])
+    return counts
+
+
+def _chunks(days: Collection[date], sizes: Mapping[date, int]) -> list[list[date]]:
+    """Days in runs of at most `MAX_MERGE_ROWS` rows, or of one day: a merge holds what it looks through in memory."""
+    chunks: list[list[date]] = []
+    n_rows = 0
+    for day in sorted(days):
+        n_rows += sizes.get(day, 0)
+        if not chunks or n_rows > MAX_MERGE_ROWS:
+            chunks.append([])
+            n_rows = sizes.get(day, 0)
+        chunks[-1].append(day)
+    return chunks
 
 
 def rewritten(uri: str, options: Mapping[str, str] | None, change: Callable[[DeltaTable], Any]) -> Any:

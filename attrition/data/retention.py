@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from attrition.data.outcomes import OUTCOMES
 from attrition.data.predictions import FEATURE, PREDICTIONS
-from attrition.data.removal import open_table, remove_rows, rewritten, vacuum
+from attrition.data.removal import open_table, remove_rows, rewritten, rows_by_day, vacuum
 from attrition.data.tombstones import ERASURES, Tombstones
 from attrition.settings import load_yaml
 
@@ -195,7 +195,7 @@ class Retention:
     def _expire_predictions(self, first_day: date, *, dry_run: bool) -> int:
         uri = f"{self._root}/{PREDICTIONS}"
         table = open_table(uri, self._options)
-        n_rows = 0 if table is None else sum(n for day, n in _rows_by_day(table) if day < first_day)
+        n_rows = 0 if table is None else sum(n for day, n in rows_by_day(table).items() if day < first_day)
         if n_rows and not dry_run:
             rewritten(uri, self._options, lambda table: table.delete(f"day < DATE '{first_day}'"))
         return n_rows
@@ -250,14 +250,6 @@ def _moment(moment: datetime) -> Any:
     import pyarrow as pa
 
     return pa.scalar(moment.astimezone(UTC), pa.timestamp("us", "UTC"))
-
-
-def _rows_by_day(table: DeltaTable) -> list[tuple[date, int]]:
-    """Day and number of rows of each file, from the log."""
-    import pyarrow as pa
-
-    files = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    return [(file["partition.day"], int(file["num_records"])) for file in files]
 
 
 def _days_with_inputs(table: DeltaTable, first_day: date, end: date) -> dict[date, int]:

@@ -149,7 +149,7 @@ class Project:
         assert found == self.expected["outcomes"]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(writes, st.sampled_from(PERSONS))
 def test_whoever_is_erased_is_nowhere_and_everybody_else_as_before(plan, who):
     """After any sequence of writes, compactions and erasures."""

@@ -358,3 +358,15 @@ def test_versions_that_are_imported_meanwhile_keep_their_files(filled, monkeypat
     assert len(imported) == 2
     assert {ref.version for ref in filled.tables.snapshots()} == {0, 1, *imported}
     assert all(len(filled.tables.read_snapshot(ref.version)[0]) == 2 for ref in filled.tables.snapshots())
+
+
+@pytest.mark.parametrize("max_rows", [1, 5, 1000])
+def test_days_are_looked_through_in_runs(filled, monkeypatch, max_rows):
+    """So that memory does not grow with the years; together they are all days."""
+    monkeypatch.setattr(removal, "MAX_MERGE_ROWS", max_rows)
+    for day in range(2, 6):
+        filled.predict(ANNA, BERT, start=NOW - timedelta(days=day))
+    assert filled.persons().erase(ANNA, now=NOW).n_rows["predictions"] == 3 + 4
+    merges = [entry for entry in DeltaTable(f"{filled.root}/predictions").history() if entry["operation"] == "MERGE"]
+    assert len(merges) == {1: 6, 5: 4, 1000: 1}[max_rows]
+    assert filled.readable() == {BERT, CARL}
