@@ -8,7 +8,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
 from attrition.data.schema import EMPLOYEE_ID
-from attrition.errors import Fault, ServingError, UsageError
+from attrition.errors import AccessDenied, Fault, NotAuthenticated, ServingError, UsageError
+from attrition.governance.credentials import API_KEY, TOKEN, authorization
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     import httpx
     import pandas as pd
+
+    from attrition.errors import AttritionError
 
 COLUMNS = ("prediction_id", "probability", "decision", "model_version", "variant")
 """Columns of a scored frame."""
@@ -39,6 +42,8 @@ class Client:
         Base address of the endpoint, such as ``http://127.0.0.1:8000``.
     timeout_seconds
         Limit of one request.
+    credentials
+        API key or token that says who asks; None: ``ATTRITION_API_KEY`` or ``ATTRITION_TOKEN``, if one is set.
     transport
         How requests are sent; None is the network. For tests.
     sleep
@@ -50,6 +55,7 @@ class Client:
         url: str,
         *,
         timeout_seconds: float = 30.0,
+        credentials: str | None = None,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -57,7 +63,8 @@ class Client:
 
         self.url = url.rstrip("/")
         self._sleep = sleep
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, transport=transport)
+        headers = authorization(credentials)
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, headers=headers, transport=transport)
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +94,8 @@ class Client:
         ------
         ServingError
             The endpoint does not answer or has no version.
+        NotAuthenticated, AccessDenied
+            It wants to know who asks, or does not permit it.
         """
         document: dict[str, Any] = self._request("GET", "/v1/versions").json()
         return document
@@ -112,6 +121,8 @@ class Client:
             No column is a feature, or a value is infinite.
         ServingError
             The endpoint refuses the rows (every bad field is named by row and column) or does not answer.
+        NotAuthenticated, AccessDenied
+            It wants to know who asks, or does not permit it.
         """
         import pandas as pd
 
@@ -189,8 +200,13 @@ def _retry_after(response: httpx.Response) -> float:
     return min(float(value), _LONGEST_WAIT_SECONDS) if value.isdigit() else 0.0
 
 
-def _refusal(response: httpx.Response, url: str, first_row: int) -> ServingError:
+def _refusal(response: httpx.Response, url: str, first_row: int) -> AttritionError:
     """The endpoint's problem document as an error of this side."""
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        remedy = "" if "authorization" in response.request.headers else f"set {API_KEY} or {TOKEN}"
+        return NotAuthenticated(Fault(url, _detail(response), remedy=remedy))
+    if response.status_code == HTTPStatus.FORBIDDEN:
+        return AccessDenied(Fault(url, _detail(response), remedy="ask whoever manages access here for another role"))
     if not response.headers.get("content-type", "").startswith("application/problem+json"):
         return ServingError(Fault(url, f"answered {response.status_code}", remedy=response.text.strip()[:200]))
     problem = response.json()
@@ -200,6 +216,12 @@ def _refusal(response: httpx.Response, url: str, first_row: int) -> ServingError
     faults = [Fault(_place(error["pointer"], first_row), error["detail"]) for error in errors]
     more = problem["n_errors"] - len(errors)
     return ServingError([*faults, Fault(url, f"{more} more bad fields")] if more else faults)
+
+
+def _detail(response: httpx.Response) -> str:
+    """What a refusal says, also when something before the endpoint gave it."""
+    is_problem = response.headers.get("content-type", "").startswith("application/problem+json")
+    return str(response.json()["detail"]) if is_problem else f"answered {response.status_code}"
 
 
 def _place(pointer: str, first_row: int) -> str:

@@ -11,9 +11,15 @@
     │   ├── NotFound             a version, run, snapshot or alias that does not exist
     │   ├── IntegrityError       bytes that differ from what their manifest promised
     │   └── ParityError          a compiled scorer that differs from its pipeline
+    ├── AccessError              who asks is not known, or may not do it
+    │   ├── NotAuthenticated     no key or token, or one that is not valid
+    │   │   └── UnknownSigningKey    a token signed by a key that is not known (yet)
+    │   └── AccessDenied         known, and not permitted
     └── PlatformError            Ray, MLflow, Serve or storage did not do its part
+        ├── AccessUnavailable    the database of keys or the provider's key set cannot be asked
         ├── RayUnreachable
         ├── TrackingUnreachable
+        ├── AuditUnavailable     the audit log cannot be written or read; the action is refused
         ├── PortInUse
         └── ServingError         the HTTP endpoint or the Serve application
 
@@ -114,8 +120,28 @@ class ParityError(InputError):
     """A compiled scorer that differs from the pipeline it was compiled from."""
 
 
+class AccessError(AttritionError):
+    """Who asks is not known, or may not do it."""
+
+
+class NotAuthenticated(AccessError):
+    """No key or token, or one that is not valid."""
+
+
+class UnknownSigningKey(NotAuthenticated):
+    """A token signed by a key that is not known (yet)."""
+
+
+class AccessDenied(AccessError):
+    """Somebody known wants what they are not permitted."""
+
+
 class PlatformError(AttritionError):
     """Ray, MLflow, Serve or storage did not do its part."""
+
+
+class AccessUnavailable(PlatformError):
+    """The database of keys or the identity provider's key set cannot be asked."""
 
 
 class RayUnreachable(PlatformError):
@@ -124,6 +150,10 @@ class RayUnreachable(PlatformError):
 
 class TrackingUnreachable(PlatformError):
     """No MLflow server answers at the address."""
+
+
+class AuditUnavailable(PlatformError):
+    """The database of the audit log does not answer; what cannot be recorded is not done."""
 
 
 class PortInUse(PlatformError):

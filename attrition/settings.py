@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,7 +28,11 @@ _VARIABLES: tuple[tuple[str, str], ...] = (
     ("ATTRITION_BUNDLES", "bundles"),
     ("ATTRITION_KEY_FILE", "key_file"),
     ("ATTRITION_PERSON_KEYS_URL", "person_keys_url"),
+    ("ATTRITION_DATABASE_URL", "database_url"),
+    ("ATTRITION_AUDIT_KEY_FILE", "audit_key_file"),
     ("ATTRITION_EXPERIMENT", "experiment"),
+    ("ATTRITION_ACCESS", "access"),
+    ("ATTRITION_ACCESS_CONFIG", "access_config"),
     ("ATTRITION_SERVE_HOST", "serve_host"),
     ("ATTRITION_SERVE_PORT", "serve_port"),
     ("MLFLOW_TRACKING_URI", "tracking_uri"),
@@ -50,12 +54,23 @@ class Settings(BaseModel):
     """Folder or URI that serving replicas read verified model versions from; empty means ``home/bundles``."""
     key_file: Path | None = None
     """File of the pseudonym key, created on first use; None means ``home/keys/pseudonym.key``, outside the tables."""
-    person_keys_url: str = ""
-    """Database of the personal keys, as an address of SQLAlchemy; empty means SQLite in ``home/keys/persons.db``."""
+    person_keys_url: str = Field(default="", repr=False)
+    """Database of the personal keys, written as `database_url`; empty means SQLite in ``home/keys/persons.db``. Best
+    one that the readers of the audit log cannot read."""
+    database_url: str = Field(default="", repr=False)
+    """Database of the audit log, ``sqlite:///path`` or ``postgresql://user:password@host/database``; empty means SQLite
+    in ``home/governance.db``. May hold a password: never printed."""
+    audit_key_file: Path | None = None
+    """File of the key that signs the audit log's heads, created on first use; None means ``home/keys/audit.pem``. On a
+    cluster mount the same one everywhere, outside the database."""
     tracking_uri: str = ""
     """MLflow tracking and registry address; empty means SQLite in ``home/mlflow.db``."""
     experiment: str = "attrition"
     """MLflow experiment of searches and trainings."""
+    access: Literal["open", "closed"] = "open"
+    """``closed``: who asks needs a key or a token, and a role for it. ``open`` is for a laptop."""
+    access_config: Path | None = None
+    """YAML file of the identity provider and of an own table of roles; None: API keys and the shipped roles."""
     ray_address: str | None = None
     """Ray cluster to use; None starts an embedded one."""
     serve_host: str = "127.0.0.1"
@@ -102,6 +117,9 @@ class Settings(BaseModel):
                 "bundles": _place(settings.bundles) or str(home / "bundles"),
                 "key_file": _absolute(settings.key_file or home / "keys" / "pseudonym.key"),
                 "person_keys_url": settings.person_keys_url or f"sqlite:///{home / 'keys' / 'persons.db'}",
+                "database_url": settings.database_url or f"sqlite:///{home / 'governance.db'}",
+                "access_config": settings.access_config and _absolute(settings.access_config),
+                "audit_key_file": _absolute(settings.audit_key_file or home / "keys" / "audit.pem"),
                 "tracking_uri": settings.tracking_uri or f"sqlite:///{home / 'mlflow.db'}",
             }
         )

@@ -17,16 +17,16 @@ The Workspace composes the packages and adds no logic of its own. What people do
 from __future__ import annotations
 
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrition.errors import Fault, UsageError
+from attrition.governance.actions import Action
 from attrition.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
-    from pathlib import Path
     from typing import Self
 
     import pandas as pd
@@ -35,17 +35,13 @@ if TYPE_CHECKING:
     from attrition.admission.runs import Hooks, JudgedRun
     from attrition.client import Client
     from attrition.cluster.session import RaySession
-    from attrition.cluster.traffic import TrafficControl
     from attrition.data.dataset import Dataset
-    from attrition.data.erasure import Erasure, PersonRecords
     from attrition.data.extracts import Extract
     from attrition.data.findings import QualityReport
-    from attrition.data.holdings import PersonReport
     from attrition.data.outcomes import Recorded
-    from attrition.data.retention import Retained, RetentionPolicy
     from attrition.data.tables import SnapshotRef, Tables
     from attrition.evaluation.gates import GatePolicy
-    from attrition.governance.persons import PersonKeys
+    from attrition.governance.guard import Entry, Guard
     from attrition.governance.privacy import PseudonymKey
     from attrition.registry.bundle import BundleRef
     from attrition.registry.models import ModelRegistry, ModelVersion
@@ -53,6 +49,11 @@ if TYPE_CHECKING:
     from attrition.serving.batch_ids import Ids
     from attrition.serving.control import ServeStatus
     from attrition.serving.log_commit import CommitStatus
+    from attrition.stations.access import Access
+    from attrition.stations.audit import Audit
+    from attrition.stations.models import Models
+    from attrition.stations.privacy import Privacy
+    from attrition.stations.traffic import Traffic
     from attrition.training.search import TrialUpdate
 
 
@@ -96,11 +97,31 @@ class Workspace:
     @cached_property
     def data(self) -> Data:
         """Extracts, quality findings and snapshots."""
-        return Data(self.settings)
+        return Data(self.settings, self.guard)
 
     @cached_property
-    def models(self) -> ModelRegistry:
-        """Model versions in MLflow: register, list, show, compare, verify, load."""
+    def guard(self) -> Guard:
+        """Authorises and records what this workspace does."""
+        from attrition.governance.guard import Guard
+
+        return Guard(self.settings)
+
+    @cached_property
+    def access(self) -> Access:
+        """API keys, roles, and who asks."""
+        from attrition.stations.access import Access
+
+        return Access(self.settings, self.guard)
+
+    @cached_property
+    def models(self) -> Models:
+        """Model versions in MLflow: register, list, show, compare, verify, approve, load."""
+        from attrition.stations.models import Models
+
+        return Models(self.guard, lambda: self._registry)
+
+    @cached_property
+    def _registry(self) -> ModelRegistry:
         from attrition.registry.models import ModelRegistry
 
         self.settings.prepare_home()
@@ -109,12 +130,12 @@ class Workspace:
     @cached_property
     def serving(self) -> Serving:
         """The HTTP endpoint on Ray Serve."""
-        return Serving(self)
+        return Serving(self, self._export)
 
     @cached_property
     def predictions(self) -> Predictions:
         """What the endpoint answered."""
-        return Predictions(self.settings)
+        return Predictions(self.settings, self.guard)
 
     @cached_property
     def outcomes(self) -> Outcomes:
@@ -124,17 +145,26 @@ class Workspace:
     @cached_property
     def privacy(self) -> Privacy:
         """What is held about a person, its erasure, and retention."""
-        return Privacy(self)
+        from attrition.stations.privacy import Privacy
+
+        return Privacy(self.settings, self.guard, self.data.tables)
 
     @cached_property
-    def traffic(self) -> TrafficControl:
+    def traffic(self) -> Traffic:
         """The split between served versions: show, set, pin, shadow, switch, rollback, history."""
-        from attrition.cluster.traffic import TrafficControl
+        from attrition.stations.traffic import Traffic
 
-        def export(ref: str) -> BundleRef:
-            return self.models.export_bundle(ref)  # the registry is opened only for a version that is not served yet
+        return Traffic(self.settings, self.guard, self._export)
 
-        return TrafficControl(self.settings, export)
+    def _export(self, ref: str) -> BundleRef:
+        return self._registry.export_bundle(ref)  # the registry is opened only for a version that is not served yet
+
+    @cached_property
+    def audit(self) -> Audit:
+        """The audit log: who did what, when and why."""
+        from attrition.stations.audit import Audit
+
+        return Audit(self.settings, self.guard)
 
     def ray(self, *, serving: bool = False) -> RaySession:
         """The Ray session of this workspace, started or joined on first use and closed by :meth:`close`.
@@ -163,8 +193,9 @@ class Workspace:
         hooks.step("Searching")
 
     def close(self) -> None:
-        """Close the clients, leave or stop the Ray session; the stores need no closing. Harmless when repeated."""
+        """Close the clients and the audit log, leave or stop the Ray session. Harmless when repeated."""
         self._open.close()
+        self.guard.close()
         self._session = None
 
     def tune(
@@ -202,11 +233,14 @@ class Workspace:
         from attrition.training.plan import SearchPlan
 
         search_plan, policy = SearchPlan.load(plan), _policy(gates)
-        dataset = self.data.read(snapshot)
         hooks = runs.Hooks(on_trial, on_step)
-        probe(self.settings)  # a server that does not answer must not cost the start of a Ray first
-        self._ray_for_search(hooks)
-        return runs.tune(self.models, self.settings, dataset, search_plan, policy, hooks=hooks, resume=resume)
+        with self.guard.acting(Action.TRAIN, f"plan {search_plan.name}", details={"resume": resume}) as entry:
+            dataset = _dataset(self.data.tables, snapshot)
+            entry.data_version = str(dataset.snapshot.version)
+            probe(self.settings)  # a server that does not answer must not cost the start of a Ray first
+            self._ray_for_search(hooks)
+            run = runs.tune(self._registry, self.settings, dataset, search_plan, policy, hooks=hooks, resume=resume)
+            return self._signed(run, entry)
 
     def train(
         self,
@@ -229,16 +263,27 @@ class Workspace:
         if family is None:
             family, defaults = BASELINE
             parameters = {**defaults, **(parameters or {})}
-        return runs.train(
-            self.models,
-            self.settings,
-            self.data.read(snapshot),
-            SearchPlan.load(plan),
-            _policy(gates),
-            family=family,
-            parameters=parameters or {},
-            hooks=runs.Hooks(on_step=on_step),
-        )
+        search_plan, policy = SearchPlan.load(plan), _policy(gates)
+        with self.guard.acting(Action.TRAIN, f"family {family}") as entry:
+            dataset = _dataset(self.data.tables, snapshot)
+            entry.data_version = str(dataset.snapshot.version)
+            run = runs.train(
+                self._registry,
+                self.settings,
+                dataset,
+                search_plan,
+                policy,
+                family=family,
+                parameters=parameters or {},
+                hooks=runs.Hooks(on_step=on_step),
+            )
+            return self._signed(run, entry)
+
+    def _signed(self, run: JudgedRun, entry: Entry) -> JudgedRun:
+        """The run, with who made it: its author may not be the one who approves it."""
+        self._registry.set_author(run.run_id, entry.actor)
+        entry.details |= {"run": run.run_id, "family": run.candidate.family, "verdict": str(run.verdict.outcome)}
+        return run
 
     def validate(
         self,
@@ -262,7 +307,10 @@ class Workspace:
         policy = _policy(gates).with_overrides(
             min_auc=min_auc, min_accuracy=min_accuracy, bias_threshold=bias_threshold, check_fairness=check_fairness
         )
-        return runs.validate(self.models, self.data.read, ref, policy)
+        with self.guard.acting(Action.VALIDATE, f"model {ref}") as entry:
+            judgement = runs.validate(self._registry, partial(_dataset, self.data.tables), ref, policy)
+            entry.details["verdict"] = str(judgement.verdict.outcome)
+            return judgement
 
     def unchanged(self, plan: str | Path = "default", *, snapshot: int | None = None) -> ModelVersion | None:
         """The version that a run of `plan` would reproduce (same data, plan and code), or None.
@@ -272,7 +320,8 @@ class Workspace:
         from attrition.admission import runs
         from attrition.training.plan import SearchPlan
 
-        return runs.reproduced(self.models, self.data.read(snapshot), SearchPlan.load(plan))
+        self.guard.require(Action.MODEL_VIEW, "models")
+        return runs.reproduced(self._registry, _dataset(self.data.tables, snapshot), SearchPlan.load(plan))
 
     def score(
         self,
@@ -322,22 +371,26 @@ class Workspace:
         from attrition.serving import batch_execution
         from attrition.serving.batch import plan_batch, run_batch
 
-        batch = plan_batch(
-            source,
-            target,
-            self.models.export_bundle(ref),
-            self.data.key,
-            mapping=None if mapping is None else load_mapping(mapping),
-            keep=keep,
-            ids=ids,
-            as_delta=as_delta,
-            table_version=table_version,
-        )
-        execute = batch_execution.in_process
-        if not batch.small:
-            self.ray()
-            execute = batch_execution.on_ray
-        return run_batch(batch, execute, overwrite=overwrite, on_progress=on_progress)
+        with self.guard.acting(Action.BATCH_SCORE, _file("batch", source)) as entry:
+            batch = plan_batch(
+                source,
+                target,
+                self._registry.export_bundle(ref),
+                self.data.key,
+                mapping=None if mapping is None else load_mapping(mapping),
+                keep=keep,
+                ids=ids,
+                as_delta=as_delta,
+                table_version=table_version,
+            )
+            execute = batch_execution.in_process
+            if not batch.small:
+                self.ray()
+                execute = batch_execution.on_ray
+            result = run_batch(batch, execute, overwrite=overwrite, on_progress=on_progress)
+            entry.model_version = result.version
+            entry.details |= {"rows": result.n_rows, "target": _file("output", target)}
+            return result
 
     def client(self, url: str | None = None) -> Client:
         """An HTTP client of the endpoint, closed with this workspace."""
@@ -349,8 +402,9 @@ class Workspace:
 class Data:
     """Extracts in, snapshots out; reached as ``Workspace.data``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, guard: Guard) -> None:
         self._settings = settings
+        self._guard = guard
 
     @cached_property
     def tables(self) -> Tables:
@@ -411,14 +465,17 @@ class Data:
         from attrition.data.dataset import Dataset
         from attrition.data.quality import check_quality, repair
 
-        extract = self.extract(path, mapping, schema=schema)
-        extract = extract.take(~self.tables.erased_rows(extract.table))
-        report = check_quality(extract)
-        table = repair(extract.table, report)
-        snapshot = self.tables.write_snapshot(table, report)
-        if snapshot.n_rows < len(table):  # somebody was erased at this very moment
-            table = self.tables.without_erased(table)
-        return Dataset(table, snapshot, report)
+        with self._guard.acting(Action.DATA_IMPORT, _file("extract", path)) as entry:
+            extract = self.extract(path, mapping, schema=schema)
+            extract = extract.take(~self.tables.erased_rows(extract.table))
+            report = check_quality(extract)
+            table = repair(extract.table, report)
+            snapshot = self.tables.write_snapshot(table, report)
+            if snapshot.n_rows < len(table):  # somebody was erased at this very moment
+                table = self.tables.without_erased(table)
+            entry.data_version = str(snapshot.version)
+            entry.details["content_hash"] = snapshot.content_hash
+            return Dataset(table, snapshot, report)
 
     def read(self, version: int | None = None) -> Dataset:
         """A stored snapshot, the latest when `version` is None.
@@ -428,14 +485,14 @@ class Data:
         NotFound
             Nothing is stored, or not this version.
         """
-        from attrition.data.dataset import Dataset
-        from attrition.data.quality import check_quality
-
-        table, snapshot = self.tables.read_snapshot(version)
-        return Dataset(table, snapshot, self.tables.quality(snapshot.version) or check_quality(table))
+        with self._guard.acting(Action.DATA_VIEW, "snapshot") as entry:
+            dataset = _dataset(self.tables, version)
+            entry.data_version = str(dataset.snapshot.version)
+            return dataset
 
     def snapshots(self) -> list[SnapshotRef]:
         """Every stored snapshot, oldest first."""
+        self._guard.require(Action.DATA_VIEW, "snapshots")
         return self.tables.snapshots()
 
     def simulate(
@@ -460,10 +517,13 @@ class Data:
 class Serving:
     """The served application; reached as ``Workspace.serving``."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, export: Callable[[str], BundleRef]) -> None:
         self._workspace = workspace
+        self._export = export
 
-    def up(self, ref: str = "champion", *, config: str | Path = "local") -> ServeStatus:
+    def up(
+        self, ref: str = "champion", *, config: str | Path = "local", justification: str | None = None
+    ) -> ServeStatus:
         """Serve a registered version over HTTP and return once it answers.
 
         Parameters
@@ -483,8 +543,12 @@ class Serving:
         from attrition.cluster import endpoint
         from attrition.serving.traffic import single_variant
 
-        bundle = self._workspace.models.export_bundle(ref)
-        return endpoint.up(self._workspace.settings, single_variant(bundle), config)
+        workspace = self._workspace
+        with workspace.guard.acting(Action.DEPLOY, "endpoint", justification=justification) as entry:
+            bundle = self._export(ref)
+            entry.model_version = bundle.version
+            entry.details |= {"config": str(config)[-200:], "manifest_sha256": bundle.manifest_sha256}
+            return endpoint.up(workspace.settings, single_variant(bundle), config, actor=entry.actor)
 
     def require_free_port(self) -> None:
         """Return when nobody listens on the endpoint's port, so that :meth:`up` can take it.
@@ -504,20 +568,23 @@ class Serving:
 
         return endpoint.status(self._workspace.settings)
 
-    def down(self) -> bool:
+    def down(self, *, justification: str | None = None) -> bool:
         """Stop serving, and the local Ray head if :meth:`up` started it; False when nothing was served."""
         from attrition.cluster import endpoint
 
-        return endpoint.down(self._workspace.settings)
+        with self._workspace.guard.acting(Action.DEPLOY, "endpoint", justification=justification) as entry:
+            entry.details["stopped"] = stopped = endpoint.down(self._workspace.settings)
+            return stopped
 
 
 class Predictions:
     """The log of predictions; reached as ``Workspace.predictions``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, guard: Guard) -> None:
         from attrition.data.predictions import PredictionTable
 
         self._settings = settings
+        self._guard = guard
         self.table = PredictionTable(settings.tables)
 
     def tail(self, n: int = 20) -> pd.DataFrame:
@@ -528,11 +595,15 @@ class Predictions:
         NotFound
             Nothing was logged yet.
         """
-        return self.table.tail(n)
+        with self._guard.acting(Action.PREDICTION_VIEW, "predictions", details={"rows": n}):
+            return self.table.tail(n)
 
     def between(self, start: datetime | None = None, end: datetime | None = None) -> pd.DataFrame:
         """Predictions with ``start <= time < end``, in the order of time; a time without a zone is UTC."""
-        return self.table.between(_utc(start), _utc(end))
+        with self._guard.acting(Action.PREDICTION_VIEW, "predictions") as entry:
+            frame = self.table.between(_utc(start), _utc(end))
+            entry.details["rows"] = len(frame)
+            return frame
 
     def export(self, path: str | Path, start: datetime | None = None, end: datetime | None = None) -> int:
         """Write the predictions of a period to a ``.parquet`` or ``.csv`` file; how many they are.
@@ -544,7 +615,9 @@ class Predictions:
         NotFound
             Nothing was logged yet.
         """
-        return self.table.export(path, _utc(start), _utc(end))
+        with self._guard.acting(Action.PREDICTION_VIEW, _file("predictions to", path)) as entry:
+            entry.details["rows"] = n_rows = self.table.export(path, _utc(start), _utc(end))
+            return n_rows
 
     def recover(self) -> CommitStatus | None:
         """Commit what killed replicas left on this machine; None when the endpoint runs, which does that itself."""
@@ -576,7 +649,11 @@ class Outcomes:
         from attrition.governance.identity import Pseudonymiser
 
         now = datetime.now(UTC)
-        return self.table.record(read_outcomes(path, Pseudonymiser(self._workspace.data.key), now=now), now=now)
+        with self._workspace.guard.acting(Action.OUTCOME_IMPORT, _file("outcomes", path)) as entry:
+            outcomes = read_outcomes(path, Pseudonymiser(self._workspace.data.key), now=now)
+            recorded = self.table.record(outcomes, now=now)
+            entry.details |= {"rows": recorded.n_rows, "new": recorded.n_new}
+            return recorded
 
     def labels(self, horizon_days: int, *, as_of: datetime) -> pd.DataFrame:
         """Every logged prediction with what became of it; see :func:`attrition.data.maturity.matured_labels`.
@@ -597,155 +674,19 @@ class Outcomes:
         return predictions.join(matured_labels(predictions, known, horizon_days=horizon_days, as_of=moment))
 
 
-class Privacy:
-    """What is held about persons, and its end; reached as ``Workspace.privacy``.
+def _dataset(tables: Tables, version: int | None) -> Dataset:
+    """A stored snapshot with its findings."""
+    from attrition.data.dataset import Dataset
+    from attrition.data.quality import check_quality
 
-    A person is named by the HR system's number, or by the pseudonym with ``is_pseudonym=True``.
-    """
-
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-
-    def report(self, employee: str, *, is_pseudonym: bool = False, values_to: str | Path | None = None) -> PersonReport:
-        """What is held about a person, where, and since when; without the values.
-
-        Parameters
-        ----------
-        values_to
-            File to write the values to as well, as JSON, readable by its owner alone: what the person is entitled to.
-
-        Raises
-        ------
-        NotFound
-            Nothing is held.
-        UsageError
-            No id, or `values_to` exists or cannot be written.
-        PlatformError
-            A store does not answer: an incomplete report would be a wrong one.
-        """
-        from pathlib import Path
-
-        from attrition.data.holdings import export_values
-
-        records = self._records(_retention_policy(None))
-        report = records.report(self.pseudonym(employee, is_pseudonym=is_pseudonym))
-        if values_to is not None:
-            export_values(records.stores, report, Path(values_to))
-        return report
-
-    def erase(
-        self, employee: str, *, justification: str, is_pseudonym: bool = False, policy: str | Path | None = None
-    ) -> Erasure:
-        """Remove a person from all stores and destroy the personal key; repeat an interrupted call to finish it.
-
-        Parameters
-        ----------
-        justification
-            Why; for the audit log, so it must not name the person.
-        policy
-            YAML file of a :class:`~attrition.data.retention.RetentionPolicy`; says for how long old files stay.
-
-        Raises
-        ------
-        NotFound
-            Nothing is held.
-        UsageError
-            No id, or no justification.
-        PlatformError
-            A store does not answer; what was removed by then stays removed.
-        """
-        from datetime import UTC, datetime
-
-        if not justification.strip():
-            raise UsageError(Fault("justification", "is empty", "", "say why, without naming the person"))
-        pseudonym = self.pseudonym(employee, is_pseudonym=is_pseudonym)
-        return self._records(_retention_policy(policy)).erase(pseudonym, now=datetime.now(UTC))
-
-    def retain(self, *, policy: str | Path | None = None, dry_run: bool = False) -> Retained:
-        """Remove what is past its retention; made for a schedule.
-
-        Parameters
-        ----------
-        policy
-            YAML file of a :class:`~attrition.data.retention.RetentionPolicy`; the default one when None.
-        dry_run
-            Count, and change nothing.
-
-        Raises
-        ------
-        ConfigError
-            The policy cannot be used.
-        PlatformError
-            A store does not answer.
-        """
-        from datetime import UTC, datetime
-
-        from attrition.data.person_tables import SnapshotStore
-        from attrition.data.retention import Retention
-        from attrition.training.samples import SampleStore
-
-        settings, tables, rules = self._workspace.settings, self._workspace.data.tables, _retention_policy(policy)
-        retention = Retention(tables, settings.tables, rules, SnapshotStore(tables, rules), SampleStore(settings))
-        return retention.apply(now=datetime.now(UTC), dry_run=dry_run)
-
-    def subject(self, employee: str, *, is_pseudonym: bool = False) -> str:
-        """What stands for a person in the audit log: a token, or a word for a person of whom nothing is held."""
-        pseudonym = self.pseudonym(employee, is_pseudonym=is_pseudonym)
-        return self._records(_retention_policy(None)).subject(pseudonym)
-
-    def pseudonym(self, employee: str, *, is_pseudonym: bool = False) -> str:
-        """The pseudonym of a person.
-
-        Raises
-        ------
-        UsageError
-            No id, or a pseudonym that has not the form of one. The message does not repeat it.
-        ConfigError
-            There is no pseudonym key yet, so nobody can be on record by a number.
-        """
-        from attrition.governance.identity import existing_key
-        from attrition.governance.identity import is_pseudonym as has_form
-
-        text = employee.strip()
-        if not text:
-            raise UsageError(Fault("employee", "is empty", "the id of one person is needed"))
-        if is_pseudonym:
-            if not has_form(text):
-                raise UsageError(Fault("employee", "is no pseudonym", "32 hexadecimal digits in lower case"))
-            return text
-        assert self._workspace.settings.key_file is not None  # Settings.from_environment resolves it
-        return existing_key(self._workspace.settings.key_file).pseudonym(text)
-
-    @cached_property
-    def keys(self) -> PersonKeys:
-        """The personal keys."""
-        from attrition.governance.persons import PersonKeys
-
-        self._workspace.settings.prepare_home()
-        return PersonKeys.open(self._workspace.settings.person_keys_url)
-
-    def _records(self, policy: RetentionPolicy) -> PersonRecords:
-        from attrition.data.erasure import PersonRecords
-        from attrition.data.person_tables import person_tables
-        from attrition.serving.spooled_persons import SpoolStore
-        from attrition.training.samples import SampleStore
-
-        settings, tables = self._workspace.settings, self._workspace.data.tables
-        # spools first, as they flow into tables; snapshots last, as models point at them
-        stores = [
-            SpoolStore(settings.home / "spool", settings.tables),
-            SampleStore(settings),
-            *person_tables(tables, settings.tables, policy),
-        ]
-        return PersonRecords(stores, tables.tombstones, self.keys)
+    table, snapshot = tables.read_snapshot(version)
+    return Dataset(table, snapshot, tables.quality(snapshot.version) or check_quality(table))
 
 
-def _retention_policy(path: str | Path | None) -> RetentionPolicy:
-    from pathlib import Path
-
-    from attrition.data.retention import RetentionPolicy
-
-    return RetentionPolicy.load(None if path is None else Path(path))
+def _file(what: str, path: str | Path) -> str:
+    """A file as the subject of an audit event: its name, without what could forge a line of a listing."""
+    name = Path(path).name
+    return f"{what} {''.join(c if c.isprintable() else '?' for c in name)}"[:256]
 
 
 def _utc(moment: datetime | None) -> datetime | None:

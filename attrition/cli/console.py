@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
+JustificationOption = Annotated[
+    str | None, typer.Option("--justification", "--reason", help="Why; kept in the audit log.", show_default=False)
+]
+
 
 def open_workspace(ctx: typer.Context) -> Workspace:
     """The Workspace of the shared options; libraries' chatter is kept out of the command's output."""
@@ -29,7 +33,10 @@ def open_workspace(ctx: typer.Context) -> Workspace:
     for name in ("alembic", "mlflow", "ray", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    return Workspace(**(ctx.find_root().obj or {}))
+    root = ctx.find_root()
+    workspace = Workspace(**(root.obj or {}))
+    root.call_on_close(workspace.close)
+    return workspace
 
 
 def talk() -> Console:

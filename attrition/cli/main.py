@@ -10,7 +10,20 @@ import typer
 from typer.core import TyperGroup
 
 from attrition import __version__
-from attrition.cli import data, models, outcomes, predictions, privacy, quickstart, score, serve, traffic, training
+from attrition.cli import (
+    access,
+    audit,
+    data,
+    models,
+    outcomes,
+    predictions,
+    privacy,
+    quickstart,
+    score,
+    serve,
+    traffic,
+    training,
+)
 from attrition.cli.console import say_error
 from attrition.errors import AttritionError, PlatformError, UsageError
 
@@ -40,7 +53,8 @@ app = typer.Typer(
     cls=ErrorMappingGroup,
     name="attrition",
     help="Predict which employees are likely to leave, and run that model responsibly on Ray.",
-    epilog="Exit codes: 0 done, 2 usage, 3 gate held, 4 bad data or configuration, 5 platform (Ray, MLflow, Serve).",
+    epilog="Exit codes: 0 done, 2 usage, 3 gate held, 4 bad data or configuration or not permitted, "
+    "5 platform (Ray, MLflow, Serve, a database).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -92,6 +106,8 @@ app.add_typer(predictions.app, name="predictions")
 app.add_typer(outcomes.app, name="outcomes")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(traffic.app, name="traffic")
+app.add_typer(access.app, name="access")
+app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from attrition.cli.console import JsonFlag, emit, open_workspace, say
 
 EXIT_GATE_HELD = 3
 
-app = typer.Typer(help="Register, list, show, compare and verify model versions.", no_args_is_help=True)
+app = typer.Typer(help="Register, list, show, compare, verify and approve model versions.", no_args_is_help=True)
 
 RefArgument = Annotated[str, typer.Argument(metavar="VERSION", help="1.0.0, an alias such as champion, or a run id.")]
 
@@ -30,13 +30,13 @@ def register(
     """
     from attrition.cli.views import verdict_view, version_view
 
-    registry = open_workspace(ctx).models
-    verdict = registry.load(run).verdict
+    models = open_workspace(ctx).models
+    verdict = models.verdict(run)
     if not verdict.admits and waive is None:
         emit({"verdict": verdict.to_dict()}, verdict_view(verdict), as_json=as_json)
         say("Train a better candidate, or register it with --waive REASON.")
         raise typer.Exit(EXIT_GATE_HELD)
-    version = registry.register(run, waive=waive)
+    version = models.register(run, waive=waive)
     emit(version.to_dict(), version_view(version), as_json=as_json)
 
 
@@ -60,8 +60,8 @@ def show(ctx: typer.Context, version: RefArgument, as_json: JsonFlag = False) ->
     """
     from attrition.cli.views import stacked, verdict_view, version_view
 
-    registry = open_workspace(ctx).models
-    found, verdict = registry.show(version), registry.load(version).verdict
+    models = open_workspace(ctx).models
+    found, verdict = models.show(version), models.verdict(version)
     emit(
         {**found.to_dict(), "gates": verdict.to_dict()},
         stacked(version_view(found), verdict_view(verdict)),
@@ -94,3 +94,20 @@ def verify(ctx: typer.Context, version: RefArgument, as_json: JsonFlag = False) 
     """
     result = open_workspace(ctx).models.verify(version)
     emit(result.to_dict(), str(result), as_json=as_json)
+
+
+@app.command()
+def approve(
+    ctx: typer.Context,
+    version: RefArgument,
+    justification: Annotated[str, typer.Option(help="Why it is fit for its purpose; kept in the audit log.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Approve a version for production; its author may not, unless the policy says otherwise.
+
+    Example: attrition models approve 1.1.0 --justification "holdout and fairness reviewed"
+    """
+    from attrition.cli.views import version_view
+
+    approved = open_workspace(ctx).models.approve(version, justification=justification)
+    emit(approved.to_dict(), version_view(approved), as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from attrition.cli.console import JsonFlag, busy, emit, open_workspace, say
+from attrition.cli.console import JsonFlag, JustificationOption, busy, emit, open_workspace, say
 
 EXIT_PLATFORM = 5
 
@@ -18,6 +18,7 @@ def up(
     ctx: typer.Context,
     version: Annotated[str, typer.Argument(metavar="[VERSION]", help="Version or alias.")] = "champion",
     config: Annotated[str, typer.Option(help="Serve configuration: a YAML file or a shipped name.")] = "local",
+    justification: JustificationOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Serve a version and return once it answers; without a Ray address a local Ray is started in the background.
@@ -27,7 +28,7 @@ def up(
     from attrition.cli.views import status_view
 
     with busy("Verifying the version and starting Ray Serve"):
-        status = open_workspace(ctx).serving.up(version, config=config)
+        status = open_workspace(ctx).serving.up(version, config=config, justification=justification)
     emit(status.to_dict(), status_view(status), as_json=as_json)
 
 
@@ -46,12 +47,12 @@ def status(ctx: typer.Context, as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def down(ctx: typer.Context, as_json: JsonFlag = False) -> None:
+def down(ctx: typer.Context, justification: JustificationOption = None, as_json: JsonFlag = False) -> None:
     """Stop serving, and the local Ray that `serve up` started.
 
     Example: attrition serve down
     """
     with busy("Stopping"):
-        served = open_workspace(ctx).serving.down()
+        served = open_workspace(ctx).serving.down(justification=justification)
     emit({"stopped": served}, as_json=as_json)
     say("Stopped." if served else "Nothing was served.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attrition.cli.console import JsonFlag, emit, open_workspace, say
+from attrition.cli.console import JsonFlag, JustificationOption, emit, open_workspace, say
 from attrition.errors import Fault, UsageError
 
 if TYPE_CHECKING:
@@ -41,13 +41,17 @@ def set_(
     experiment: Annotated[
         str | None, typer.Option(metavar="NAME", help="Begin a new comparison: people are assigned anew.")
     ] = None,
+    justification: JustificationOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Split the traffic between versions; a version alone gets all of it.
 
     Example: attrition traffic set 1.0.0=70 1.1.0=30
     """
-    _emit(open_workspace(ctx).traffic.set(parse_shares(shares), experiment=experiment), as_json=as_json)
+    _emit(
+        open_workspace(ctx).traffic.set(parse_shares(shares), experiment=experiment, justification=justification),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -55,6 +59,7 @@ def pin(
     ctx: typer.Context,
     condition: Annotated[str, typer.Argument(metavar="HEADER=VALUE", help="Request header and its value.")],
     version: VersionArgument,
+    justification: JustificationOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Have requests with a header answered by one version, whatever the shares say.
@@ -64,20 +69,21 @@ def pin(
     header, value = _condition(condition)
     if value is None:
         raise UsageError(Fault(condition, "has no value", "HEADER=VALUE, such as x-user-group=pilot"))
-    _emit(open_workspace(ctx).traffic.pin(header, value, version), as_json=as_json)
+    _emit(open_workspace(ctx).traffic.pin(header, value, version, justification=justification), as_json=as_json)
 
 
 @app.command()
 def unpin(
     ctx: typer.Context,
     condition: Annotated[str, typer.Argument(metavar="HEADER[=VALUE]", help="As pinned; a header alone means all.")],
+    justification: JustificationOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Remove a pin.
 
     Example: attrition traffic unpin x-user-group=pilot
     """
-    _emit(open_workspace(ctx).traffic.unpin(*_condition(condition)), as_json=as_json)
+    _emit(open_workspace(ctx).traffic.unpin(*_condition(condition), justification=justification), as_json=as_json)
 
 
 @app.command()
@@ -87,6 +93,7 @@ def shadow(
         list[str] | None, typer.Argument(metavar="[VERSION...]", help="Versions that score copies.")
     ] = None,
     stop: Annotated[bool, typer.Option("--stop", help="Stop all shadows.")] = False,
+    justification: JustificationOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Have versions score a copy of every record after the response, without answering.
@@ -95,18 +102,23 @@ def shadow(
     """
     if stop == bool(versions):
         raise UsageError(Fault("traffic shadow", "needs either versions or --stop"))
-    _emit(open_workspace(ctx).traffic.shadow(versions or []), as_json=as_json)
+    _emit(open_workspace(ctx).traffic.shadow(versions or [], justification=justification), as_json=as_json)
 
 
 @app.command()
-def switch(ctx: typer.Context, version: VersionArgument, as_json: JsonFlag = False) -> None:
+def switch(
+    ctx: typer.Context,
+    version: VersionArgument,
+    justification: JustificationOption = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Smoke-test a version beside the others, then give it all traffic; exits 3 when a test fails.
 
     Example: attrition traffic switch 1.1.0
     """
     from attrition.cli.traffic_views import switch_view
 
-    switched = open_workspace(ctx).traffic.switch(version)
+    switched = open_workspace(ctx).traffic.switch(version, justification=justification)
     emit(switched.to_dict(), switch_view(switched), as_json=as_json)
     if switched.change is None:
         say("The traffic is what it was.")
@@ -117,13 +129,14 @@ def switch(ctx: typer.Context, version: VersionArgument, as_json: JsonFlag = Fal
 def rollback(
     ctx: typer.Context,
     to: Annotated[int | None, typer.Option(metavar="GENERATION", help="As in the history; the one before.")] = None,
+    justification: JustificationOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Put the traffic before the last change back; a second time undoes that.
 
     Example: attrition traffic rollback
     """
-    _emit(open_workspace(ctx).traffic.rollback(to), as_json=as_json)
+    _emit(open_workspace(ctx).traffic.rollback(to, justification=justification), as_json=as_json)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from attrition.cluster.environment import LOOPBACK, is_taken
 from attrition.cluster.local_head import find_local_head, has_died, start_local_head, stop_local_head
 from attrition.cluster.session import active_session, connect
 from attrition.errors import ConfigError, Fault, PlatformError, PortInUse, RayUnreachable, ServingError
+from attrition.serving.access_options import AccessOptions
 from attrition.serving.config import APPLICATION, ServeConfig
 from attrition.serving.control import ServeControl, ServeStatus, not_running
 from attrition.serving.prediction_log import LogConfig
@@ -31,7 +32,9 @@ logger = logging.getLogger(__name__)
 _LOCAL_HOSTS = {"localhost", LOOPBACK, "::1"}
 
 
-def up(settings: Settings, traffic: Traffic, config: ServeConfig | str | Path = "local") -> ServeStatus:
+def up(
+    settings: Settings, traffic: Traffic, config: ServeConfig | str | Path = "local", *, actor: str = ""
+) -> ServeStatus:
     """Serve `traffic` and return once every replica answers with it; a running endpoint is changed in place.
 
     Parameters
@@ -42,6 +45,8 @@ def up(settings: Settings, traffic: Traffic, config: ServeConfig | str | Path = 
         Versions and weights.
     config
         Serve configuration, by path or shipped name.
+    actor
+        Who asks for it, for the history of traffic; empty: the user that runs this process.
 
     Raises
     ------
@@ -54,6 +59,7 @@ def up(settings: Settings, traffic: Traffic, config: ServeConfig | str | Path = 
     """
     if not isinstance(config, ServeConfig):
         config = ServeConfig.load(config)
+    access = AccessOptions.of(settings, config.application.args.access)
     with contextlib.ExitStack() as on_failure:
         control = find(settings)
         if control is None:
@@ -75,13 +81,18 @@ def up(settings: Settings, traffic: Traffic, config: ServeConfig | str | Path = 
             host=host,
             port=settings.serve_port,
             log=_prediction_log(settings, config),
+            access=access,
             after_generation=_last_generation(history, name),
         )
         on_failure.pop_all()
+    if access.mode == "open":
+        remedy = "close it for anything but a trial: ATTRITION_ACCESS=closed"
+        logger.warning("Access is open: whoever reaches %s may ask everything; %s", settings.serve_url, remedy)
     deployed = traffic.model_copy(update={"generation": status.generation})
     versions = " ".join(variant.version for variant in traffic.variants)
     seconds = time.monotonic() - started
-    keep(history, new_change(name, f"serve up {versions}", ChangeOutcome.APPLIED, deployed, seconds=seconds))
+    change = new_change(name, f"serve up {versions}", ChangeOutcome.APPLIED, deployed, seconds=seconds, actor=actor)
+    keep(history, change)
     return status
 
 

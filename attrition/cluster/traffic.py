@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attrition.errors import AttritionError, Fault, NotFound, PlatformError, ServingError, UsageError
+from attrition.governance.credentials import authorization
 from attrition.serving import changes
 from attrition.serving.config import APPLICATION
 from attrition.serving.traffic import SMOKE_HEADER
@@ -88,14 +89,17 @@ class TrafficControl:
         Exports a registered version, by version or alias, and verifies it.
     application
         Name of the Serve application.
+    actor
+        Who makes the changes, for their history; empty: the user that runs this process.
     """
 
     def __init__(
-        self, settings: Settings, export: Callable[[str], BundleRef], *, application: str = APPLICATION
+        self, settings: Settings, export: Callable[[str], BundleRef], *, application: str = APPLICATION, actor: str = ""
     ) -> None:
         self._settings = settings
         self._export = export
         self._application = application
+        self._actor = actor
 
     def show(self) -> TrafficState:
         """What is served now.
@@ -237,7 +241,7 @@ class TrafficControl:
         trial = changes.pin(_without_shadow(current, ref), SMOKE_HEADER, token, ref)
         self._apply(control, f"switch {version}: try", trial, outcome=ChangeOutcome.TRIAL)
         try:
-            with httpx.Client(base_url=control.url, timeout=30.0) as http:
+            with httpx.Client(base_url=control.url, timeout=30.0, headers=authorization()) as http:
                 report = smoke_test(http, _variant_of(trial, ref), bundle, token)
         except BaseException:
             with contextlib.suppress(AttritionError):
@@ -290,7 +294,9 @@ class TrafficControl:
     def _record(
         self, action: str, outcome: ChangeOutcome, traffic: Traffic, *, seconds: float, detail: str = ""
     ) -> TrafficChange:
-        change = new_change(self._application, action, outcome, traffic, seconds=seconds, detail=detail)
+        change = new_change(
+            self._application, action, outcome, traffic, seconds=seconds, detail=detail, actor=self._actor
+        )
         keep(TrafficHistory(self._settings.tables), change)
         return change
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from attrition.governance.persons import PersonKeys
 
 
-NOBODY = "nobody on record"
-"""Subject of an event about a person of whom nothing is held."""
+NOBODY = "0" * 32
+"""What stands for a person of whom nothing is held, or who may not be looked up; no token is that."""
 
 
 @dataclass(frozen=True, slots=True)

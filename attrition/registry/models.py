@@ -13,6 +13,7 @@ passed over; its version stays invisible here. One that died later is completed 
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +27,8 @@ from attrition.registry.export import write_bundle
 from attrition.registry.manifest import checked_digest
 from attrition.registry.package import read_package
 from attrition.registry.records import (
+    APPROVAL_TAG,
+    AUTHOR_TAG,
     BUMP_TAG,
     MANIFEST_TAG,
     MODEL_TAG,
@@ -41,6 +44,7 @@ from attrition.settings import MODEL_NAME
 
 if TYPE_CHECKING:
     import builtins
+    from datetime import datetime
     from pathlib import Path
 
     from mlflow.entities.model_registry import ModelVersion as MlflowModelVersion
@@ -125,7 +129,17 @@ class ModelRegistry:
         client.set_tag(run_id, MANIFEST_TAG, package.manifest_sha256)
         return str(model.model_id)
 
-    def register(self, run_id: str, *, waive: str | None = None) -> ModelVersion:
+    def set_author(self, run_id: str, author: str) -> None:
+        """Record who trained a run; the versions that it becomes keep that name.
+
+        Raises
+        ------
+        NotFound
+            No such run.
+        """
+        self._client().set_tag(run_id, AUTHOR_TAG, author)
+
+    def register(self, run_id: str, *, waive: str | None = None, author: str = "") -> ModelVersion:
         """The version that a judged run becomes; the existing one when nothing changed.
 
         The first version becomes ``champion``, every later one ``challenger``.
@@ -136,6 +150,8 @@ class ModelRegistry:
             A run with a package.
         waive
             Reason to register although the gates hold the candidate; recorded with the version.
+        author
+            Who registers; recorded with the version beside who trained the run.
 
         Raises
         ------
@@ -161,7 +177,7 @@ class ModelRegistry:
             return again[0]
         if latest and next_version(latest.version_facts, package.version_facts)[1] is Bump.UNCHANGED:
             return latest
-        created = self._create(run_id, package, waived)
+        created = self._create(run_id, package, waived, author)
         return self._complete(created, package)
 
     def list(self) -> builtins.list[ModelVersion]:
@@ -256,6 +272,26 @@ class ModelRegistry:
             self._client().delete_registered_model_alias(self._name, CHALLENGER)
         return self.resolve(version.version)
 
+    def approve(self, ref: str, *, approver: str, justification: str, now: datetime) -> ModelVersion:
+        """Record that somebody approves a version for production; its alias becomes ``approved-YYYY-MM``.
+
+        Who may approve what is decided before, by :mod:`attrition.governance.access`.
+
+        Parameters
+        ----------
+        now
+            Time of the approval, UTC.
+
+        Raises
+        ------
+        NotFound
+            No such version.
+        """
+        version = self.resolve(ref)
+        approval = {"by": approver, "at": now.isoformat(timespec="seconds"), "justification": justification}
+        self._client().set_model_version_tag(self._name, str(version.number), APPROVAL_TAG, json.dumps(approval))
+        return self.set_alias(f"approved-{now:%Y-%m}", version.version)
+
     def export_bundle(self, ref: str, directory: str | Path | None = None) -> BundleRef:
         """The lean, verified folder of a version that serving replicas load; made once, verified when reused.
 
@@ -324,17 +360,18 @@ class ModelRegistry:
             without_alias=tuple(int(version.version) for version in pending if VERSION_TAG in version.tags),
         )
 
-    def _create(self, run_id: str, package: Package, waived: str) -> MlflowModelVersion:
+    def _create(self, run_id: str, package: Package, waived: str, author: str) -> MlflowModelVersion:
         client = self._client()
         self._ensure_model()
-        model_id = self._run(run_id).data.tags[MODEL_TAG]
+        tags = self._run(run_id).data.tags
+        model_id = tags[MODEL_TAG]
         # the location, not models:/<id>: a database registry would look that id up in the global tracking store
         created: MlflowModelVersion = client.create_model_version(
             self._name,
             source=client.get_logged_model(model_id).artifact_location,
             run_id=run_id,
             model_id=model_id,
-            tags=version_tags(package, model_id, waived),
+            tags=version_tags(package, model_id, waived, (tags.get(AUTHOR_TAG, ""), author)),
             await_creation_for=0,
         )
         return created

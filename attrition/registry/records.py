@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from attrition.registry.manifest import checked_digest
 from attrition.registry.versions import Bump, VersionFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from mlflow.entities.model_registry import ModelVersion as MlflowModelVersion
 
@@ -27,6 +27,12 @@ MODEL_TAG = "attrition.model_id"
 FACTS_TAG = "attrition.facts"
 WAIVED_TAG = "attrition.waived"
 PENDING_TAG = "attrition.pending"
+AUTHOR_TAG = "attrition.author"
+"""Of a run: who trained it."""
+AUTHORS_TAG = "attrition.authors"
+"""Of a version: who trained and who registered it, as a JSON array."""
+APPROVAL_TAG = "attrition.approval"
+"""Of a version: who approved it, when and why, as a JSON object."""
 
 _SHOWN = ("auc", "accuracy", "recall", "precision", "brier")
 
@@ -56,6 +62,10 @@ class ModelVersion:
         Reason for which it was registered although the gates held it; empty when they did not.
     facts : mapping
         JSON-ready facts of the package's manifest.
+    authors : tuple of str
+        Who trained and who registered it; empty for versions from before this was recorded.
+    approval : mapping
+        ``by``, ``at`` (UTC, ISO 8601) and ``justification`` of its last approval; empty without one.
     """
 
     version: str
@@ -69,6 +79,8 @@ class ModelVersion:
     bump: str
     waived: str
     facts: Mapping[str, Any]
+    authors: tuple[str, ...] = ()
+    approval: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def family(self) -> str:
@@ -133,6 +145,8 @@ class ModelVersion:
             "created_at": self.created_at,
             "bump": self.bump,
             "waived": self.waived or None,
+            "authors": list(self.authors),
+            "approval": dict(self.approval) or None,
             **self.facts,
         }
 
@@ -158,7 +172,8 @@ class ModelVersion:
             ("code", str(self.facts["lineage"]["code_version"])),
             ("run", self.run_id),
             ("manifest", f"sha256 {self.manifest_sha256}"),
-            ("created", self.created_at),
+            ("created", f"{self.created_at} by {', '.join(self.authors)}" if self.authors else self.created_at),
+            *([("approved", f"{self.approval['at']} by {self.approval['by']}")] if self.approval else []),
         ]
 
 
@@ -189,7 +204,7 @@ class Verification:
         return f"{self.ref}: {size}, all as registered (manifest sha256 {self.manifest_sha256})"
 
 
-def version_tags(package: Package, model_id: str, waived: str) -> dict[str, str]:
+def version_tags(package: Package, model_id: str, waived: str, authors: Iterable[str] = ()) -> dict[str, str]:
     """Tags with which a version is created; it becomes visible when :data:`VERSION_TAG` is added."""
     tags = {
         MANIFEST_TAG: package.manifest_sha256,
@@ -200,7 +215,8 @@ def version_tags(package: Package, model_id: str, waived: str) -> dict[str, str]
         "attrition.verdict": package.facts["verdict"],
         "attrition.fingerprint": package.facts["fingerprint"],
     }
-    return tags | ({WAIVED_TAG: waived} if waived else {})
+    known = list(dict.fromkeys(author for author in authors if author))
+    return tags | ({WAIVED_TAG: waived} if waived else {}) | ({AUTHORS_TAG: json.dumps(known)} if known else {})
 
 
 def from_mlflow(version: MlflowModelVersion, aliases: Mapping[str, str]) -> ModelVersion | None:
@@ -232,4 +248,6 @@ def from_mlflow(version: MlflowModelVersion, aliases: Mapping[str, str]) -> Mode
         bump=tags.get(BUMP_TAG, Bump.UNCHANGED),
         waived=tags.get(WAIVED_TAG, ""),
         facts=json.loads(tags[FACTS_TAG]),
+        authors=tuple(json.loads(tags.get(AUTHORS_TAG, "[]"))),
+        approval=json.loads(tags.get(APPROVAL_TAG, "{}")),
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from attrition.errors import ConfigError
+from attrition.serving.access_options import AccessOptions
 from attrition.serving.gateway import Gateway, Limits
 from attrition.serving.metrics import RayExport
 from attrition.serving.prediction_log import LogConfig, PredictionLog
@@ -31,16 +33,23 @@ class GatewayReplica:
         Fields of :class:`~attrition.serving.gateway.Limits`.
     prediction_log
         Fields of :class:`~attrition.serving.prediction_log.LogConfig`; None records nothing.
+    access
+        Fields of :class:`~attrition.serving.access_options.AccessOptions`.
     """
 
-    def __init__(self, limits: dict[str, Any], prediction_log: dict[str, Any] | None) -> None:
+    def __init__(
+        self, limits: dict[str, Any], prediction_log: dict[str, Any] | None, access: dict[str, Any] | None = None
+    ) -> None:
         from ray import serve
 
         from attrition.registry.bundle import load_bundle
 
         replica = serve.get_replica_context().replica_id.unique_id
         self._log = None if prediction_log is None else PredictionLog(LogConfig.model_validate(prediction_log))
-        self._gateway = Gateway(Limits.model_validate(limits), load_bundle, replica=replica, log=self._log)
+        self._access = AccessOptions.model_validate(access or {}).check()
+        self._gateway = Gateway(
+            Limits.model_validate(limits), load_bundle, replica=replica, log=self._log, access=self._access
+        )
         self._export = RayExport(self._gateway.meter, self._log)
         if self._log is not None:
             self._log.start()
@@ -58,9 +67,10 @@ class GatewayReplica:
 
     def __del__(self) -> None:
         """Serve calls this when the last request is answered; what a killed replica leaves, the next one commits."""
-        log = getattr(self, "_log", None)
-        if log is not None:
-            log.close()
+        for name in ("_log", "_access"):
+            part = getattr(self, name, None)
+            if part is not None:
+                part.close()
 
 
 def build(args: dict[str, Any]) -> Any:
@@ -69,9 +79,10 @@ def build(args: dict[str, Any]) -> Any:
     Parameters
     ----------
     args
-        Optional keys ``limits`` and ``prediction_log``: the fields of :class:`~attrition.serving.gateway.Limits` and of
-        :class:`~attrition.serving.prediction_log.LogConfig`. Weights and versions are not here but in ``user_config``:
-        changing `args` restarts every replica, changing ``user_config`` restarts none.
+        Optional keys ``limits``, ``prediction_log`` and ``access``: the fields of
+        :class:`~attrition.serving.gateway.Limits`, :class:`~attrition.serving.prediction_log.LogConfig` and
+        :class:`~attrition.serving.access_options.AccessOptions`. Weights and versions are not here but in
+        ``user_config``: changing `args` restarts every replica, changing ``user_config`` restarts none.
 
     Raises
     ------
@@ -80,26 +91,44 @@ def build(args: dict[str, Any]) -> Any:
     """
     from ray import serve
 
-    limits, log = parse_args(args)
+    parsed = parse_args(args)
     # Serve's ingress without an argument takes the ASGI application from __serve_build_asgi_app__
     deployment = serve.deployment(name=GATEWAY)(serve.ingress()(GatewayReplica))
-    return deployment.bind(limits.model_dump(), log and log.model_dump(mode="json"))
+    log = parsed.prediction_log
+    return deployment.bind(
+        parsed.limits.model_dump(), log and log.model_dump(mode="json"), parsed.access.model_dump(mode="json")
+    )
 
 
-def parse_args(args: dict[str, Any]) -> tuple[Limits, LogConfig | None]:
-    """The limits and the prediction log in the application's arguments.
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The application's arguments, checked."""
+
+    limits: Limits
+    prediction_log: LogConfig | None
+    access: AccessOptions
+
+
+def parse_args(args: dict[str, Any]) -> Arguments:
+    """The application's arguments.
 
     Raises
     ------
     ConfigError
         An unknown key or a value out of range.
     """
-    unknown = sorted(set(args) - {"limits", "prediction_log"})
+    known = ("limits", "prediction_log", "access")
+    unknown = sorted(set(args) - set(known))
     if unknown:
-        raise ConfigError(f"args: unknown key {', '.join(unknown)}; allowed: limits, prediction_log.")
-    limits = _parse("limits", args.get("limits") or {}, Limits)
-    log = args.get("prediction_log")
-    return limits, None if log is None else _parse("prediction_log", log, LogConfig)
+        raise ConfigError(f"args: unknown key {', '.join(unknown)}; allowed: {', '.join(known)}.")
+    log, access = args.get("prediction_log"), args.get("access") or {}
+    if access.get("mode") is None:
+        access = {name: value for name, value in access.items() if name != "mode"}
+    return Arguments(
+        limits=_parse("limits", args.get("limits") or {}, Limits),
+        prediction_log=None if log is None else _parse("prediction_log", log, LogConfig),
+        access=_parse("access", access, AccessOptions),
+    )
 
 
 def _parse(key: str, document: dict[str, Any], model: type[M]) -> M:

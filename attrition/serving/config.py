@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from attrition.serving.access_options import AccessTuning
 from attrition.serving.gateway import Limits
 from attrition.serving.prediction_log import LogTuning
 from attrition.settings import config_file, load_yaml
@@ -17,6 +18,7 @@ from attrition.settings import config_file, load_yaml
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from attrition.serving.access_options import AccessOptions
     from attrition.serving.prediction_log import LogConfig
     from attrition.serving.traffic import Traffic
 
@@ -148,6 +150,8 @@ class ApplicationArgs(_Strict):
     """How much one request may hold."""
     prediction_log: LogTuning | None = LogTuning()
     """How predictions are recorded; null records neither predictions nor outcomes."""
+    access: AccessTuning = AccessTuning()
+    """Who may ask."""
 
 
 class ApplicationOptions(_Strict):
@@ -208,10 +212,14 @@ class ServeConfig(_Strict):
         """The attrition application."""
         return self.applications[0]
 
-    def request(self, traffic: Traffic, log: LogConfig | None, *, host: str, port: int) -> dict[str, Any]:
+    def request(
+        self, traffic: Traffic, log: LogConfig | None, access: AccessOptions | None = None, *, host: str, port: int
+    ) -> dict[str, Any]:
         """Body of Serve's declarative REST call: this file, the addresses and the traffic."""
         document = self.model_dump(mode="json", exclude_none=True)
         document["applications"][0]["args"]["prediction_log"] = log and log.model_dump(mode="json")
+        if access is not None:
+            document["applications"][0]["args"]["access"] = access.model_dump(mode="json", exclude_none=True)
         document["http_options"] |= {"host": host, "port": port}
         for deployment in document["applications"][0]["deployments"]:
             deployment["user_config"] = traffic.model_dump(mode="json")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from attrition.serving.access_options import AccessOptions
     from attrition.serving.config import ServeConfig
     from attrition.serving.prediction_log import LogConfig
 
@@ -114,6 +115,7 @@ class ServeControl:
         host: str,
         port: int,
         log: LogConfig | None = None,
+        access: AccessOptions | None = None,
         after_generation: int = -1,
         timeout_seconds: float = DEPLOY_TIMEOUT_SECONDS,
     ) -> ServeStatus:
@@ -135,7 +137,7 @@ class ServeControl:
         deployed = _deployed_traffic(before, name)
         generation = max(after_generation, deployed.generation if deployed else -1) + 1
         traffic = traffic.model_copy(update={"generation": generation})
-        request = config.request(traffic, log, host=host, port=port)
+        request = config.request(traffic, log, access, host=host, port=port)
         return self._apply(before, name, request, traffic, timeout_seconds)
 
     def change(

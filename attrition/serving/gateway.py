@@ -33,6 +33,7 @@ from attrition.settings import config_faults
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
+    from attrition.serving.access import AccessCheck
     from attrition.serving.exchange import Protocol
     from attrition.serving.prediction_log import PredictionLog as Log
     from attrition.serving.snapshot import Bundle
@@ -98,6 +99,8 @@ class Gateway:
     log
         Gets each answered request, before its answer is sent, and what shadows scored; takes outcomes. None: neither
         predictions nor outcomes are recorded.
+    access
+        Checks who asks; None: everybody may ask everything.
 
     Attributes
     ----------
@@ -115,6 +118,7 @@ class Gateway:
         replica: str = "",
         meter: Meter | None = None,
         log: Log | None = None,
+        access: AccessCheck | None = None,
     ) -> None:
         self.limits = limits
         self.replica = replica
@@ -122,6 +126,7 @@ class Gateway:
         self.rejection: Rejection | None = None
         self.meter = meter or Meter()
         self.log = log
+        self.access = access
         self.shadow = ShadowQueue(limits.max_shadow_records, self.meter, log=None if log is None else log.append)
         self._load = load
         self._changing = asyncio.Lock()
@@ -159,6 +164,11 @@ class Gateway:
         if scope["type"] == "http":
             path = scope["path"].removeprefix(scope.get("root_path", ""))
             send = tracing.traced(scope, send)
+            if self.access is not None:
+                refused = self.access.authorise(scope)
+                if refused is not None:
+                    await self._refuse(path, refused, send)
+                    return
             protocol = PROTOCOLS.get(path)
             if protocol is not None:
                 await self._score(protocol, path, scope, receive, send)
@@ -245,6 +255,12 @@ class Gateway:
             await respond(send, answer.status, answer.body, problems.CONTENT_TYPE, *answer.headers)
         else:
             await respond(send, 202, answer, b"application/json")
+
+    async def _refuse(self, path: str, problem: problems.Problem, send: Send) -> None:
+        """Answer a request that access control does not let through."""
+        self.meter.failed(problem.kind)
+        reply = dispatch.refusal(path, problem)
+        await respond(send, reply.status, reply.body, reply.content_type, *reply.headers)
 
     def _offer(self, exchange: Exchange) -> None:
         if exchange.snapshot.shadows and not exchange.is_smoke_test:

@@ -6,7 +6,6 @@ whole traffic. It is about versions, not about employees.
 
 from __future__ import annotations
 
-import getpass
 import json
 import logging
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from attrition.errors import Fault, PlatformError
+from attrition.governance.credentials import local_user
 from attrition.serving.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -168,13 +168,17 @@ def applied_before(changes: list[TrafficChange], generation: int) -> TrafficChan
 
 
 def new_change(
-    application: str, action: str, outcome: ChangeOutcome, traffic: Traffic, *, seconds: float, detail: str = ""
+    application: str,
+    action: str,
+    outcome: ChangeOutcome,
+    traffic: Traffic,
+    *,
+    seconds: float,
+    detail: str = "",
+    actor: str = "",
 ) -> TrafficChange:
-    """A change of this moment, by the user that runs this process."""
-    try:
-        actor = getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a number without a name
-        actor = "unknown"
+    """A change of this moment; without an actor, by the user that runs this process."""
+    actor = actor or local_user().name
     return TrafficChange(datetime.now(UTC), actor, application, action, outcome, detail, seconds, traffic)
 
 

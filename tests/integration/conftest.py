@@ -1,4 +1,4 @@
-"""One Ray for all integration tests, and model versions that are made without training."""
+"""One Ray and one PostgreSQL for all integration tests, and model versions that are made without training."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from postgres import throwaway_postgres
 
 from attrition.cluster.environment import environment, free_ports
 from attrition.cluster.session import connect
@@ -29,6 +30,19 @@ def ray_cluster(tmp_path_factory):
     settings = settings.model_copy(update={"ray_address": None})
     with environment(variables), connect(settings, serving=True, num_cpus=4) as session:
         yield session
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A PostgreSQL of our own for the session; skips where none can be run."""
+    with throwaway_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server):
+    """Address of a new, empty database on it."""
+    return postgres_server.new_database()
 
 
 @pytest.fixture(scope="session")

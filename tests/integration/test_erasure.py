@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from attrition import Workspace
 from attrition.cli.main import app
+from attrition.data.splits import apply_split
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
@@ -25,7 +26,9 @@ def workspace(tmp_path_factory):
 
 def test_a_version_outlives_the_erasure_of_a_person_it_was_trained_on(workspace):
     """Report and erasure reach the sample in MLflow; then verify, validate and unchanged explain and go on."""
-    who = workspace.data.read().table.frame["employee_id"].iloc[0]
+    table = workspace.data.read().table
+    training = apply_split(table, workspace.models.show("1.0.0").lineage.split).train
+    who = table.take(training).frame["employee_id"].iloc[0]
     report = workspace.privacy.report(who, is_pseudonym=True)
     assert [holding.store for holding in report.holdings] == ["mlflow", "snapshots"]
     assert not workspace.validate("1.0.0").notes

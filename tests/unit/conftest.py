@@ -1,4 +1,4 @@
-"""One small judged candidate and its package."""
+"""One small judged candidate and its package; an identity provider."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from identity_provider import Provider
 
 from attrition.data.employees import EmployeeTable
 from attrition.data.quality import QualityReport
@@ -22,6 +23,7 @@ from attrition.training.candidate import Candidate, fit_candidate
 from attrition.training.lineage import Lineage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from attrition.registry.package import PackageRef
@@ -99,3 +101,11 @@ def package(_written, tmp_path) -> PackageRef:
     """A written package, to be damaged at will."""
     shutil.copytree(_written.directory, tmp_path / "package")
     return replace(_written, directory=tmp_path / "package")
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """A running identity provider."""
+    running = Provider()
+    yield running
+    running.close()

@@ -11,7 +11,7 @@ import pytest
 
 from attrition.client import COLUMNS, Client
 from attrition.data.schema import FeatureSchema
-from attrition.errors import ServingError, UsageError
+from attrition.errors import AccessDenied, NotAuthenticated, ServingError, UsageError
 
 FEATURES = FeatureSchema.default()
 
@@ -174,3 +174,35 @@ def test_ready(endpoint):
     assert Client("http://e", transport=answer(200)).ready()
     assert not Client("http://e", transport=answer(503)).ready()
     assert not Client("http://e", transport=httpx.MockTransport(nobody)).ready()
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "message"),
+    [(401, NotAuthenticated, "API key: is not known"), (403, AccessDenied, "API key: is not known")],
+)
+def test_a_refusal_is_told_at_once(client, endpoint, waits, status, error, message):
+    """With the endpoint's reason, also when something before it answers without one."""
+    problem = {"title": "t", "status": status, "detail": "API key: is not known"}
+    kind = {"content-type": "application/problem+json"}
+    endpoint.before = [httpx.Response(status, json=problem, headers=kind), httpx.Response(status, text="<html>")]
+    with pytest.raises(error, match=message):
+        client.predict(pd.DataFrame({"age": [30.0]}))
+    with pytest.raises(error, match=f"answered {status}"):
+        client.predict(pd.DataFrame({"age": [30.0]}))
+    assert waits == []
+
+
+def test_the_key_is_sent(endpoint, monkeypatch):
+    """From the environment, or the one that is given."""
+    monkeypatch.setenv("ATTRITION_API_KEY", "k")
+    monkeypatch.delenv("ATTRITION_TOKEN", raising=False)
+    sent = []
+
+    def answer(request):
+        sent.append(request.headers.get("authorization"))
+        return httpx.Response(200, json={})
+
+    for credentials in (None, "t", ""):
+        with Client("http://x", credentials=credentials, transport=httpx.MockTransport(answer)) as client:
+            client.versions()
+    assert sent == ["Bearer k", "Bearer t", None]

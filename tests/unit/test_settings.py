@@ -34,6 +34,8 @@ def test_the_defaults_live_under_one_folder(tmp_path, monkeypatch):
     assert settings.key_file == settings.home / "keys" / "pseudonym.key"
     assert settings.person_keys_url == f"sqlite:///{settings.home / 'keys' / 'persons.db'}"
     assert settings.tracking_uri == f"sqlite:///{settings.home / 'mlflow.db'}"
+    assert settings.database_url == f"sqlite:///{settings.home / 'governance.db'}"
+    assert settings.audit_key_file == settings.home / "keys" / "audit.pem"
     assert settings.artifact_location == (settings.home / "mlartifacts").as_uri()
     assert settings.serve_url == "http://127.0.0.1:8000"
 
@@ -64,6 +66,14 @@ def test_our_own_ray_address_wins():
 def test_a_tracking_server_decides_about_its_artifacts():
     """Only an embedded store has a folder of ours."""
     assert Settings.from_environment({"MLFLOW_TRACKING_URI": "http://mlflow"}).artifact_location is None
+
+
+def test_the_password_of_the_database_is_not_shown():
+    """The address may hold one."""
+    settings = Settings.from_environment({"ATTRITION_DATABASE_URL": "postgresql://hr:s3cret@db/governance"})
+    assert settings.database_url == "postgresql://hr:s3cret@db/governance"
+    assert "s3cret" not in repr(settings)
+    assert "s3cret" not in str(settings)
 
 
 def test_a_bad_variable_is_named():

@@ -40,6 +40,14 @@ def owns(path: str) -> bool:
     return any(protocol.owns(path) for protocol in PROTOCOLS.values())
 
 
+def refusal(path: str, problem: Problem) -> Reply:
+    """An error in the form of whichever protocol a path belongs to; the native form when it is none of these."""
+    for protocol in PROTOCOLS.values():
+        if protocol.owns(path):
+            return protocol.refusal(problem)
+    return Reply(problem.status, problem.body, problems.CONTENT_TYPE, problem.headers)
+
+
 async def answer(
     scope: Mapping[str, Any],
     path: str,

@@ -40,8 +40,9 @@ def refused(home):
 
 
 def files(home):
-    """Everything below the home, less the key that pseudonyms need and that the first command makes."""
-    return {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file() and path.parent.name != "keys"}
+    """Everything below the home, less the keys that the first command makes and the record that it was refused."""
+    below = {path.relative_to(home) for path in home.rglob("*") if path.is_file()}
+    return {str(path) for path in below if path.parent.name != "keys" and not path.name.startswith("governance.db")}
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ COMMANDS = [
     ["models", "show"],
     ["models", "compare"],
     ["models", "verify"],
+    ["models", "approve"],
     ["serve"],
     ["serve", "up"],
     ["serve", "status"],
@@ -54,6 +55,28 @@ COMMANDS = [
     ["privacy", "report"],
     ["privacy", "erase"],
     ["privacy", "retain"],
+    ["access"],
+    ["access", "roles"],
+    ["access", "whoami"],
+    ["access", "key"],
+    ["access", "key", "create"],
+    ["access", "key", "list"],
+    ["access", "key", "revoke"],
+    ["audit"],
+    ["audit", "list"],
+    ["audit", "show"],
+    ["audit", "verify"],
+    ["audit", "export"],
+    ["audit", "head"],
+    ["audit", "key"],
+]
+
+GROUPS = [
+    *(
+        [group]
+        for group in ("data", "models", "serve", "predictions", "outcomes", "traffic", "access", "audit", "privacy")
+    ),
+    ["access", "key"],
 ]
 
 
@@ -75,15 +98,7 @@ def test_every_command_has_help_with_an_example(command):
     """`--help` exits 0, and a command that does something shows how it is called."""
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
-    if command and command not in (
-        ["data"],
-        ["models"],
-        ["serve"],
-        ["predictions"],
-        ["outcomes"],
-        ["traffic"],
-        ["privacy"],
-    ):
+    if command and command not in GROUPS:
         assert "Example: attrition" in " ".join(result.output.split())
 
 

@@ -71,7 +71,10 @@ def test_a_report_says_where_and_not_what(run, who, settings):
     assert "Held about this person: 3 rows" in by_pseudonym.stdout
     assert "Model versions and bundles hold no rows" in by_pseudonym.stdout
     assert "41.5" not in by_pseudonym.output + by_number.output
-    assert not Workspace(settings).privacy.keys.knows(document["pseudonym"])
+    # the audit log names the person by a token, never by number or pseudonym
+    records = [record for record in Workspace(settings).audit.records() if record.action == "privacy.report"]
+    token = Workspace(settings).privacy.keys.token(document["pseudonym"])
+    assert {record.subject for record in records} == {f"person:{token}"}
 
 
 def test_the_values_go_to_a_private_file(run, who, tmp_path):
@@ -103,7 +106,7 @@ def test_an_erasure_asks_first(run, who):
 def test_an_erasure_reaches_every_store(run, who, settings):
     """What was in the spool arrives without the person, and a later import leaves the person out."""
     document = json.loads(run("privacy", "report", who, "--json").stdout)
-    token = Workspace(settings).privacy.subject(who)
+    token = Workspace(settings).privacy.keys.token(document["pseudonym"])
     done = run("privacy", "erase", "-", "--justification", "request 7", "--yes", "--json", input=who)
     result = json.loads(done.stdout)
     assert result["n_rows"] == {"spools": 1, "mlflow": 0, "predictions": 0, "outcomes": 1, "snapshots": 1}
@@ -113,7 +116,14 @@ def test_an_erasure_reaches_every_store(run, who, settings):
     assert document["pseudonym"] not in done.output
     assert spools(settings.home / "spool") == []
     assert len(Workspace(settings).predictions.between()) == 1
-    assert Workspace(settings).privacy.subject(who) == "nobody on record" != token
+    log = Workspace(settings).audit
+    erasures = [record for record in log.records() if record.action == "privacy.erase"]
+    subject = f"person:{token}"
+    assert [(record.subject, record.outcome) for record in erasures] == [(subject, "started"), (subject, "succeeded")]
+    assert {record.justification for record in erasures} == {"request 7"}
+    assert not log.verify().breaks
+    assert not Workspace(settings).privacy.keys.knows(document["pseudonym"])
+    assert Workspace(settings).privacy.keys.token(document["pseudonym"]) != token
     rows = Workspace(settings).data.read().snapshot.n_rows
     assert (rows, Workspace(settings).data.read().snapshot.n_erased) == (199, 1)
 

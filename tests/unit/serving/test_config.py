@@ -77,13 +77,15 @@ def test_an_unknown_name_lists_the_shipped_ones():
         ServeConfig.load("locl")
 
 
-@pytest.mark.parametrize("args", [{"limit": {}}, {"limits": {"max_records": 0}}, {"limits": {"records": 5}}])
+@pytest.mark.parametrize(
+    "args", [{"limit": {}}, {"limits": {"max_records": 0}}, {"limits": {"records": 5}}, {"access": {"mode": "ajar"}}]
+)
 def test_the_builder_refuses_unknown_arguments(args):
     """Also when the application is deployed by other means than attrition."""
     with pytest.raises(ConfigError):
         parse_args(args)
-    limits, log = parse_args({})
-    assert (limits.max_records, log) == (1_000, None)
+    parsed = parse_args({})
+    assert (parsed.limits.max_records, parsed.prediction_log, parsed.access.mode) == (1_000, None, "open")
 
 
 @pytest.mark.parametrize("name", ["staging", "production"])

@@ -1,0 +1,346 @@
+"""API keys for services and people: ``attr_<id>_<secret>``, of which only a salted hash is stored.
+
+The secret has 256 random bits, so nobody can guess it or search for it, and one SHA-256 protects it as well as a slow
+password hash would; the salt keeps equal hashes from meaning equal keys in two projects' databases. The id in front is
+no secret: it finds the row and names the key in lists and in the audit log.
+
+Keys are never deleted, only revoked: the audit log names them for years.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+import re
+import secrets
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Self
+
+from attrition.errors import AccessUnavailable, Fault, NotAuthenticated, NotFound, UsageError
+from attrition.governance.access import Method, Principal
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+PREFIX = "attr_"
+"""With which every key begins, so that scanners of repositories and logs recognise one."""
+
+TABLE = "api_keys"
+
+_ID_BYTES, _SECRET_BYTES, _SALT_BYTES = 6, 32, 16
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DOMAIN = b"attrition/api-key\x00"
+_FORM = re.compile(r"attr_([0-9a-f]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A stored key; it does not contain the secret.
+
+    Attributes
+    ----------
+    id : str of 12 hexadecimal digits
+    name : str
+        Of the person or service that has it.
+    role : str
+    salt, digest : bytes
+        What the secret is compared with.
+    created_at : datetime
+        UTC, like all times here.
+    created_by : str
+    expires_at : datetime or None
+        None: never.
+    revoked_at : datetime or None
+        None: it is not revoked.
+    """
+
+    id: str
+    name: str
+    role: str
+    salt: bytes
+    digest: bytes
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """Whom it stands for."""
+        return Principal(self.name, (self.role,), Method.KEY, self.id)
+
+    def state(self, now: datetime) -> str:
+        """``active``, ``expired`` or ``revoked``."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and now >= self.expires_at else "active"
+
+    def opens(self, secret: str) -> bool:
+        """Whether `secret` is this key's; takes as long for a wrong one as for the right one."""
+        return hmac.compare_digest(self.digest, _digest(self.salt, secret))
+
+    def to_dict(self, now: datetime) -> dict[str, Any]:
+        """JSON-ready document, without salt and hash."""
+        moments = {"created_at": self.created_at, "expires_at": self.expires_at, "revoked_at": self.revoked_at}
+        return {
+            "id": self.id,
+            "name": self.name,
+            "role": self.role,
+            "state": self.state(now),
+            "created_by": self.created_by,
+            **{name: moment and moment.isoformat(timespec="seconds") for name, moment in moments.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key that was just made, with the text that nobody can read again."""
+
+    key: ApiKey
+    text: str
+
+    def __repr__(self) -> str:
+        return f"NewKey(id={self.key.id!r}, name={self.key.name!r})"
+
+
+def make_key(name: str, role: str, *, created_by: str, now: datetime, expires_at: datetime | None = None) -> NewKey:
+    """A new random key.
+
+    Raises
+    ------
+    UsageError
+        A name that is none, or an expiry in the past.
+    """
+    faults = []
+    if not _NAME.fullmatch(name):
+        faults.append(Fault("name of a key", repr(name[:100]), "1 to 100 letters, digits and . _ @ -"))
+    if expires_at is not None and expires_at <= now:
+        faults.append(Fault("expiry of a key", "lies in the past"))
+    if faults:
+        raise UsageError(faults)
+    key_id, secret, salt = (
+        secrets.token_hex(_ID_BYTES),
+        secrets.token_urlsafe(_SECRET_BYTES),
+        secrets.token_bytes(_SALT_BYTES),
+    )
+    key = ApiKey(key_id, name, role, salt, _digest(salt, secret), now, created_by, expires_at)
+    return NewKey(key, f"{PREFIX}{key_id}_{secret}")
+
+
+def parse_key(text: str) -> tuple[str, str] | None:
+    """Id and secret of what has the form of a key; None for anything else.
+
+    Examples
+    --------
+    >>> parse_key("attr_0123456789ab_" + "s" * 43)[0]
+    '0123456789ab'
+    >>> parse_key("attr_0123456789ab_short") is None
+    True
+    """
+    found = _FORM.fullmatch(text)
+    return None if found is None else (found[1], found[2])
+
+
+def check_key(key: ApiKey | None, secret: str, now: datetime) -> Principal:
+    """Whom a presented secret stands for; the stored key is None when its id is unknown.
+
+    Only who has the secret learns that a key was revoked or has expired.
+
+    Raises
+    ------
+    NotAuthenticated
+        The key is unknown, revoked or expired.
+    """
+    if key is None or not key.opens(secret):
+        raise NotAuthenticated(Fault("API key", "is not known", remedy="check that it was copied whole"))
+    state = key.state(now)
+    if state != "active":
+        since = key.revoked_at if state == "revoked" else key.expires_at
+        assert since is not None
+        found = f"was revoked on {since:%Y-%m-%d}" if state == "revoked" else f"expired on {since:%Y-%m-%d}"
+        remedy = "ask for a new one: attrition access key create"
+        raise NotAuthenticated(Fault(f"API key {key.id}", found, remedy=remedy))
+    return key.principal
+
+
+class KeyStore:
+    """The table of keys.
+
+    Parameters
+    ----------
+    url
+        Of the database that has it, for SQLAlchemy; the table is made on first use.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._opened: Engine | None = None
+
+    def add(self, key: ApiKey) -> None:
+        """Store a new key.
+
+        Raises
+        ------
+        UsageError
+            Another key of this name is active: two that cannot be told apart could not be revoked one by one.
+        AccessUnavailable
+            The database does not answer.
+        """
+        if any(other.name == key.name and other.state(key.created_at) == "active" for other in self.keys().values()):
+            remedy = f"revoke it first (attrition access key revoke {key.name}), or take another name"
+            raise UsageError(Fault(f"name {key.name}", "an active key has it", remedy=remedy))
+        row = {
+            "id": key.id,
+            "name": key.name,
+            "role": key.role,
+            "salt": key.salt,
+            "digest": key.digest,
+            "created_at": _microseconds(key.created_at),
+            "created_by": key.created_by,
+            "expires_at": _microseconds(key.expires_at),
+        }
+        self._run(lambda connection, table: connection.execute(table.insert().values(**row)))
+
+    def keys(self) -> dict[str, ApiKey]:
+        """Every key by id, also expired and revoked ones, oldest first.
+
+        Raises
+        ------
+        AccessUnavailable
+            The database does not answer.
+        """
+
+        def read(connection: Any, table: Any) -> Any:
+            return connection.execute(table.select().order_by(table.c.created_at, table.c.id)).all()
+
+        return {row.id: _key(row) for row in self._run(read)}
+
+    def revoke(self, ref: str, now: datetime) -> ApiKey:
+        """End a key, by id or by the name of the active key that has it; a revoked one stays as it is.
+
+        Raises
+        ------
+        NotFound
+            No such key.
+        AccessUnavailable
+            The database does not answer.
+        """
+        keys = self.keys()
+        named = [key for key in keys.values() if key.name == ref and key.revoked_at is None]
+        found = keys.get(ref) or (named[-1] if named else None)
+        if found is None:
+            active = ", ".join(key.name for key in keys.values() if key.state(now) == "active")[:200] or "none"
+            remedy = "attrition access key list"
+            raise NotFound(Fault(f"API key {ref[:60]}", "does not exist", f"active: {active}", remedy))
+        if found.revoked_at is not None:
+            return found
+        revoked = replace(found, revoked_at=now)
+        change = {"revoked_at": _microseconds(revoked.revoked_at)}
+        self._run(lambda connection, table: connection.execute(table.update().where(table.c.id == found.id), change))
+        return revoked
+
+    def authenticate(self, text: str, now: datetime) -> Principal:
+        """Whom a key stands for.
+
+        Raises
+        ------
+        NotAuthenticated
+            It is none, or unknown, revoked or expired.
+        AccessUnavailable
+            The database does not answer.
+        """
+        parsed = parse_key(text)
+        if parsed is None:
+            raise NotAuthenticated(
+                Fault("API key", "has not the form of one", "attr_<id>_<secret>", "check that it was copied whole")
+            )
+        return check_key(self.keys().get(parsed[0]), parsed[1], now)
+
+    def close(self) -> None:
+        """Close the connections; the store opens them again when it is used."""
+        if self._opened is not None:
+            self._opened.dispose()
+            self._opened = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self, work: Any) -> Any:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            if self._opened is None:
+                self._opened = _engine(self._url)
+                _table().metadata.create_all(self._opened)
+            with self._opened.begin() as connection:
+                return work(connection, _table())
+        except ImportError as error:
+            remedy = "pip install 'attrition[postgres]'"
+            raise AccessUnavailable(Fault(TABLE, "the database's driver is not installed", remedy=remedy)) from error
+        except SQLAlchemyError as error:
+            self.close()
+            found = "the database of API keys does not answer"
+            # neither address nor driver's message: they may hold its password
+            raise AccessUnavailable(Fault(TABLE, found, remedy="check ATTRITION_DATABASE_URL")) from error
+
+
+def _engine(url: str) -> Engine:
+    from sqlalchemy import create_engine, make_url
+    from sqlalchemy.pool import NullPool
+
+    parsed = make_url(url)
+    if parsed.drivername in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database:
+            with contextlib.suppress(OSError):  # the connection says what is wrong, if something is
+                # only a new file: closing any descriptor of an open database drops this process's locks on it (POSIX)
+                os.close(os.open(parsed.database, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        return create_engine(parsed, poolclass=NullPool)
+    options = {"connect_timeout": 5} if parsed.get_backend_name() == "postgresql" else {}
+    return create_engine(parsed, pool_pre_ping=True, pool_size=1, pool_recycle=600, connect_args=options)
+
+
+def _table() -> Any:
+    from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table
+
+    # times in microseconds since 1970, which every database keeps alike
+    return Table(
+        TABLE,
+        MetaData(),
+        Column("id", String(2 * _ID_BYTES), primary_key=True),
+        Column("name", String(100), nullable=False),
+        Column("role", String(100), nullable=False),
+        Column("salt", LargeBinary(_SALT_BYTES), nullable=False),
+        Column("digest", LargeBinary(sha256().digest_size), nullable=False),
+        Column("created_at", BigInteger, nullable=False),
+        Column("created_by", String(200), nullable=False),
+        Column("expires_at", BigInteger),
+        Column("revoked_at", BigInteger),
+    )
+
+
+def _digest(salt: bytes, secret: str) -> bytes:
+    return sha256(_DOMAIN + salt + secret.encode()).digest()
+
+
+def _microseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _moment(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _key(row: Any) -> ApiKey:
+    created = _moment(row.created_at)
+    assert created is not None
+    expires, revoked = _moment(row.expires_at), _moment(row.revoked_at)
+    return ApiKey(row.id, row.name, row.role, row.salt, row.digest, created, row.created_by, expires, revoked)

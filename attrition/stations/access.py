@@ -1,0 +1,134 @@
+"""API keys and roles, for those who may manage them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from attrition.errors import AccessDenied, Fault
+from attrition.governance.access_keys import KeyStore, make_key
+from attrition.governance.actions import Action
+from attrition.governance.credentials import local_user
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from attrition.governance.access import Principal, RolePolicy
+    from attrition.governance.access_keys import ApiKey, NewKey
+    from attrition.governance.guard import Guard
+    from attrition.settings import Settings
+
+
+class Access:
+    """Who may do what; reached as ``Workspace.access``.
+
+    The first key of a project with closed access is made by whoever can write its database, and must be one that may
+    make others: somebody has to begin, and who can write the database could have written the row.
+
+    Parameters
+    ----------
+    settings
+        Where the keys are.
+    guard
+        Of the project.
+    """
+
+    def __init__(self, settings: Settings, guard: Guard) -> None:
+        self._settings = settings
+        self._guard = guard
+
+    @property
+    def policy(self) -> RolePolicy:
+        """The table of roles that holds here.
+
+        Raises
+        ------
+        ConfigError
+            The file named by ``ATTRITION_ACCESS_CONFIG`` cannot be used.
+        """
+        return self._guard.config.policy
+
+    def whoami(self) -> Principal:
+        """Who asks.
+
+        Raises
+        ------
+        NotAuthenticated
+            Access is closed, and nobody known asks.
+        """
+        return self._guard.identify()
+
+    def list_keys(self) -> list[ApiKey]:
+        """Every key, oldest first, without the secrets."""
+        self._guard.require(Action.ACCESS_VIEW, "API keys")
+        with self._store() as store:
+            return list(store.keys().values())
+
+    def create_key(
+        self, name: str, role: str, *, lasts: timedelta | None = None, justification: str | None = None
+    ) -> NewKey:
+        """Make a key; its text is in the result and nowhere else.
+
+        Parameters
+        ----------
+        name
+            Of the person or service that gets it.
+        role
+            Of the table of roles.
+        lasts
+            How long it is valid; None: until it is revoked.
+
+        Raises
+        ------
+        ConfigError
+            No such role.
+        UsageError
+            The name is none, or that of an active key.
+        AccessDenied
+            The caller may not.
+        """
+        self.policy.require_role(role)
+        now = datetime.now(UTC)
+        with self._store() as store:
+            founder = self._founder(store, role)
+            with self._guard.acting(
+                Action.ACCESS_MANAGE, f"API key of {name}"[:256], justification=justification, principal=founder
+            ) as entry:
+                expires = None if lasts is None else now + lasts
+                made = make_key(name, role, created_by=entry.actor, now=now, expires_at=expires)
+                store.add(made.key)
+                entry.details |= {"created": made.key.id, "role": role, "first_key": founder is not None}
+                return made
+
+    def revoke_key(self, ref: str, *, justification: str | None = None) -> ApiKey:
+        """End a key, by id or name. The endpoint refuses it within its refresh interval, 10 s unless configured.
+
+        Raises
+        ------
+        NotFound
+            No such key.
+        AccessDenied
+            The caller may not.
+        """
+        with (
+            self._guard.acting(Action.ACCESS_MANAGE, f"API key {ref}"[:256], justification=justification) as entry,
+            self._store() as store,
+        ):
+            revoked = store.revoke(ref, datetime.now(UTC))
+            entry.details |= {"revoked": revoked.id, "role": revoked.role}
+            return revoked
+
+    def _founder(self, store: KeyStore, role: str) -> Principal | None:
+        """The user of the operating system, when the first key of a closed project is made; else None."""
+        if self._settings.access == "open" or self._guard.config.oidc is not None or store.keys():
+            return None
+        if Action.ACCESS_MANAGE not in self.policy.roles[role].actions:
+            able = ", ".join(name for name, rule in self.policy.roles.items() if Action.ACCESS_MANAGE in rule.actions)
+            raise AccessDenied(
+                Fault("the first key", f"has role {role}, which may not make others", f"roles that may: {able}")
+            )
+        return local_user()
+
+    def _store(self) -> KeyStore:
+        self._settings.prepare_home()
+        return KeyStore(self._settings.database_url)

@@ -1,0 +1,158 @@
+"""Model versions under guard: the registry's operations, each authorised and recorded."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from attrition.errors import Fault, UsageError
+from attrition.governance.actions import Action
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from attrition.evaluation.gates import Verdict
+    from attrition.governance.guard import Guard
+    from attrition.registry.bundle import BundleRef
+    from attrition.registry.models import Comparison, ModelRegistry, ModelVersion, Verification
+    from attrition.registry.package import Package
+
+
+class Models:
+    """Model versions; reached as ``Workspace.models``.
+
+    A reference (`ref`) is a version (``1.0.0``), an alias (``champion``), a number of MLflow (``3``) or a run id. Every
+    method raises ``AccessDenied`` for who may not do it, and what the method of the same name of
+    :class:`~attrition.registry.models.ModelRegistry` raises.
+
+    Parameters
+    ----------
+    guard
+        Of the project.
+    registry
+        Gives the registry; asked only after the guard.
+    """
+
+    def __init__(self, guard: Guard, registry: Callable[[], ModelRegistry]) -> None:
+        self._guard = guard
+        self._registry = registry
+
+    def list(self) -> builtins.list[ModelVersion]:
+        """All versions, the highest first."""
+        self._guard.require(Action.MODEL_VIEW, "models")
+        return self._registry().list()
+
+    def show(self, ref: str) -> ModelVersion:
+        """The version that `ref` names."""
+        with self._guard.acting(Action.MODEL_VIEW, f"model {ref}") as entry:
+            version = self._registry().resolve(ref)
+            entry.model_version = version.version
+            return version
+
+    resolve = show
+
+    def by_fingerprint(self, fingerprint: str) -> ModelVersion | None:
+        """The highest version learned from the same data, split, plan, code and seed, or None."""
+        self._guard.require(Action.MODEL_VIEW, "models")
+        return self._registry().by_fingerprint(fingerprint)
+
+    def verdict(self, ref: str) -> Verdict:
+        """What the gates said about a version or run; its package is verified before."""
+        with self._guard.acting(Action.MODEL_VIEW, f"model {ref}"):
+            return self._registry().load(ref).verdict
+
+    def verify(self, ref: str) -> Verification:
+        """Compare every byte of a version or run with its manifest."""
+        with self._guard.acting(Action.MODEL_VIEW, f"model {ref}"):
+            return self._registry().verify(ref)
+
+    def compare(self, first: str, second: str) -> Comparison:
+        """Two versions or runs side by side, both verified."""
+        with self._guard.acting(Action.MODEL_VIEW, f"model {first} and {second}"):
+            return self._registry().compare(first, second)
+
+    def load(self, ref: str) -> Package:
+        """The verified package of a version or of a run that is not registered; it holds the model itself."""
+        with self._guard.acting(Action.MODEL_DOWNLOAD, f"model {ref}") as entry:
+            package = self._registry().load(ref)
+            entry.details["manifest_sha256"] = package.manifest_sha256
+            return package
+
+    def export_bundle(self, ref: str, directory: str | Path | None = None) -> BundleRef:
+        """The lean, verified folder of a version that serving replicas load; made once, verified when reused.
+
+        Parameters
+        ----------
+        directory
+            Folder of bundles; default ``settings.bundles``.
+        """
+        with self._guard.acting(Action.MODEL_DOWNLOAD, f"model {ref}") as entry:
+            bundle = self._registry().export_bundle(ref, directory)
+            entry.model_version = bundle.version
+            entry.details["manifest_sha256"] = bundle.manifest_sha256
+            return bundle
+
+    def register(self, run_id: str, *, waive: str | None = None) -> ModelVersion:
+        """The version that a judged run becomes; the existing one when nothing changed.
+
+        Parameters
+        ----------
+        run_id
+            A run with a package.
+        waive
+            Reason to register although the gates hold the candidate; recorded with the version and in the audit log.
+        """
+        with self._guard.acting(Action.REGISTER, f"run {run_id}", justification=waive) as entry:
+            version = self._registry().register(run_id, waive=waive, author=entry.actor)
+            entry.model_version = version.version
+            entry.data_version = _data_version(version)
+            entry.details |= {"verdict": version.verdict, "manifest_sha256": version.manifest_sha256}
+            return version
+
+    def set_alias(self, alias: str, ref: str, *, justification: str | None = None) -> ModelVersion:
+        """Point an alias at a version."""
+        with self._guard.acting(Action.ALIAS, f"alias {alias}", justification=justification) as entry:
+            version = self._registry().set_alias(alias, ref)
+            entry.model_version = version.version
+            return version
+
+    def promote(self, ref: str, *, justification: str | None = None) -> ModelVersion:
+        """Make a version the champion; it is no challenger any more."""
+        with self._guard.acting(Action.PROMOTE, f"model {ref}", justification=justification) as entry:
+            version = self._registry().promote(ref)
+            entry.model_version = version.version
+            return version
+
+    def approve(self, ref: str, *, justification: str) -> ModelVersion:
+        """Approve a version for production: recorded with it and in the audit log, alias ``approved-YYYY-MM``.
+
+        Parameters
+        ----------
+        justification
+            Why it is fit for its purpose, in the approver's words.
+
+        Raises
+        ------
+        AccessDenied
+            The approver may not, or made the version and the policy wants four eyes.
+        UsageError
+            No justification.
+        """
+        if not justification.strip():
+            raise UsageError(Fault("approval", "has no justification", "say why the version is fit for its purpose"))
+        with self._guard.acting(Action.APPROVE, f"model {ref}", justification=justification) as entry:
+            registry = self._registry()
+            version = registry.resolve(ref)
+            entry.model_version, entry.data_version = version.version, _data_version(version)
+            entry.details["manifest_sha256"] = version.manifest_sha256
+            self._guard.config.policy.require_other_eyes(entry.principal, version.authors, f"version {version.version}")
+            return registry.approve(
+                version.version, approver=entry.actor, justification=justification, now=datetime.now(UTC)
+            )
+
+
+def _data_version(version: ModelVersion) -> str | None:
+    snapshot = version.facts["lineage"]["snapshot"]
+    return None if snapshot is None else str(snapshot["version"])
