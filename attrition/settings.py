@@ -27,6 +27,7 @@ _VARIABLES: tuple[tuple[str, str], ...] = (
     ("ATTRITION_TABLES", "tables"),
     ("ATTRITION_BUNDLES", "bundles"),
     ("ATTRITION_KEY_FILE", "key_file"),
+    ("ATTRITION_PERSON_KEYS_URL", "person_keys_url"),
     ("ATTRITION_DATABASE_URL", "database_url"),
     ("ATTRITION_AUDIT_KEY_FILE", "audit_key_file"),
     ("ATTRITION_EXPERIMENT", "experiment"),
@@ -53,6 +54,9 @@ class Settings(BaseModel):
     """Folder or URI that serving replicas read verified model versions from; empty means ``home/bundles``."""
     key_file: Path | None = None
     """File of the pseudonym key, created on first use; None means ``home/keys/pseudonym.key``, outside the tables."""
+    person_keys_url: str = Field(default="", repr=False)
+    """Database of the personal keys, written as `database_url`; empty means SQLite in ``home/keys/persons.db``. Best
+    one that the readers of the audit log cannot read."""
     database_url: str = Field(default="", repr=False)
     """Database of the audit log, ``sqlite:///path`` or ``postgresql://user:password@host/database``; empty means SQLite
     in ``home/governance.db``. May hold a password: never printed."""
@@ -112,6 +116,7 @@ class Settings(BaseModel):
                 "tables": _place(settings.tables) or str(home / "tables"),
                 "bundles": _place(settings.bundles) or str(home / "bundles"),
                 "key_file": _absolute(settings.key_file or home / "keys" / "pseudonym.key"),
+                "person_keys_url": settings.person_keys_url or f"sqlite:///{home / 'keys' / 'persons.db'}",
                 "database_url": settings.database_url or f"sqlite:///{home / 'governance.db'}",
                 "access_config": settings.access_config and _absolute(settings.access_config),
                 "audit_key_file": _absolute(settings.audit_key_file or home / "keys" / "audit.pem"),

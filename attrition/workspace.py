@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from attrition.stations.access import Access
     from attrition.stations.audit import Audit
     from attrition.stations.models import Models
+    from attrition.stations.privacy import Privacy
     from attrition.stations.traffic import Traffic
     from attrition.training.search import TrialUpdate
 
@@ -143,6 +144,13 @@ class Workspace:
     def outcomes(self) -> Outcomes:
         """Who left, and when."""
         return Outcomes(self)
+
+    @cached_property
+    def privacy(self) -> Privacy:
+        """What is held about a person, its erasure, and retention."""
+        from attrition.stations.privacy import Privacy
+
+        return Privacy(self.settings, self.guard, self.data.tables)
 
     @cached_property
     def traffic(self) -> Traffic:
@@ -308,13 +316,15 @@ class Workspace:
             return judgement
 
     def unchanged(self, plan: str | Path = "default", *, snapshot: int | None = None) -> ModelVersion | None:
-        """The version that a run of `plan` would reproduce (same data, plan and code), or None."""
+        """The version that a run of `plan` would reproduce (same data, plan and code), or None.
+
+        Data from which persons were erased since count as the same: an erasure is no reason to retrain.
+        """
         from attrition.admission import runs
         from attrition.training.plan import SearchPlan
 
         self.guard.require(Action.MODEL_VIEW, "models")
-        lineage, _ = runs.plan_lineage(_dataset(self.data.tables, snapshot), SearchPlan.load(plan))
-        return self._registry.by_fingerprint(lineage.fingerprint)
+        return runs.reproduced(self._registry, _dataset(self.data.tables, snapshot), SearchPlan.load(plan))
 
     def score(
         self,
@@ -506,19 +516,23 @@ class Data:
     def load(self, path: str | Path, mapping: str | Path | None = None, *, schema: str | Path | None = None) -> Dataset:
         """Read, check and repair an extract, see :meth:`extract`, and store it as a snapshot.
 
-        The same content with the same findings again yields the existing snapshot.
+        The same content with the same findings again yields the existing snapshot. Persons who were erased are left
+        out.
         """
         from attrition.data.dataset import Dataset
         from attrition.data.quality import check_quality, repair
 
         with self._guard.acting(Action.DATA_IMPORT, _file("extract", path)) as entry:
             extract = self.extract(path, mapping, schema=schema)
+            extract = extract.take(~self.tables.erased_rows(extract.table))
             report = check_quality(extract)
             table = repair(extract.table, report)
-            dataset = Dataset(table, self.tables.write_snapshot(table, report), report)
-            entry.data_version = str(dataset.snapshot.version)
-            entry.details["content_hash"] = dataset.snapshot.content_hash
-            return dataset
+            snapshot = self.tables.write_snapshot(table, report)
+            if snapshot.n_rows < len(table):  # somebody was erased at this very moment
+                table = self.tables.without_erased(table)
+            entry.data_version = str(snapshot.version)
+            entry.details["content_hash"] = snapshot.content_hash
+            return Dataset(table, snapshot, report)
 
     def read(self, version: int | None = None) -> Dataset:
         """A stored snapshot, the latest when `version` is None.

@@ -40,16 +40,19 @@ class Judgement:
     quality : QualityReport
         Findings about the data and about their split.
     verdict : Verdict
+    notes : tuple of str
+        What a reader of the figures should know besides, as sentences.
     """
 
     evaluation: Evaluation
     fairness: Sequence[FairnessReport]
     quality: QualityReport
     verdict: Verdict
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Tables for terminals: figures, then gate by gate."""
-        return f"{self.evaluation}\n\n{self.verdict}"
+        """Tables for terminals: figures, then gate by gate, then notes."""
+        return "\n\n".join(map(str, (self.evaluation, self.verdict, *self.notes)))
 
     def _repr_html_(self) -> str:
         fairness = "".join(report._repr_html_() for report in self.fairness)

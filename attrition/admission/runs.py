@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from attrition.admission.judging import Judgement
     from attrition.data.dataset import Dataset
     from attrition.data.splits import Split
+    from attrition.data.tables import SnapshotRef
     from attrition.evaluation.gates import GatePolicy, Verdict
     from attrition.evaluation.reports import Evaluation
-    from attrition.registry.models import ModelRegistry
+    from attrition.registry.models import ModelRegistry, ModelVersion
     from attrition.settings import Settings
     from attrition.training.candidate import Candidate
     from attrition.training.plan import SearchPlan
@@ -103,6 +104,21 @@ def plan_lineage(dataset: Dataset, plan: SearchPlan) -> tuple[Lineage, Split]:
         surrogate_ids=table.surrogate_ids,
     )
     return lineage, split
+
+
+def reproduced(registry: ModelRegistry, dataset: Dataset, plan: SearchPlan) -> ModelVersion | None:
+    """The version that a run of `plan` on `dataset` would reproduce, or None.
+
+    A version that was trained before persons were erased from the snapshot counts: what remains is the same data.
+    """
+    lineage, _ = plan_lineage(dataset, plan)
+    snapshot = dataset.snapshot
+    for content_hash in (snapshot.content_hash, *reversed(snapshot.earlier_hashes)):
+        then = replace(lineage, snapshot=replace(snapshot, content_hash=content_hash))
+        version = registry.by_fingerprint(then.fingerprint)
+        if version is not None:
+            return version
+    return None
 
 
 def tune(
@@ -201,14 +217,15 @@ def validate(registry: ModelRegistry, read: Callable[[int], Dataset], ref: str, 
     NotFound
         No such version or run, or its snapshot is gone.
     IntegrityError
-        The package differs from its manifest, or the snapshot is not the one that the version was trained on.
+        The package differs from its manifest, or the snapshot is not the one that the version was trained on. One from
+        which persons were erased since is; the judgement notes it.
     """
     package = registry.load(ref)
     lineage = package.lineage
     if lineage.snapshot is None or lineage.split is None:
         raise NotFound(f"{ref} does not say which snapshot it was trained on; it cannot be validated again.")
     dataset = read(lineage.snapshot.version)
-    if dataset.snapshot.content_hash != lineage.snapshot.content_hash:
+    if not dataset.snapshot.held(lineage.snapshot.content_hash):
         raise IntegrityError(
             Fault(
                 f"snapshot {lineage.snapshot.version}",
@@ -221,9 +238,19 @@ def validate(registry: ModelRegistry, read: Callable[[int], Dataset], ref: str, 
     itself = _is_champion(registry, package.manifest_sha256)
     champion = None if itself else champion_candidate(registry)
     note = "This version is the champion." if itself else ""
-    return judge_candidate(
+    judgement = judge_candidate(
         package.candidate, package.scorer.score_one, dataset, split, policy, champion, champion_note=note
     )
+    return replace(judgement, notes=_erased_since(lineage.snapshot, dataset.snapshot))
+
+
+def _erased_since(trained_on: SnapshotRef, now: SnapshotRef) -> tuple[str, ...]:
+    """A note for data that are not quite those of the training any more."""
+    if now.content_hash == trained_on.content_hash:
+        return ()
+    n_rows = now.n_erased - trained_on.n_erased
+    rows = f"{n_rows:,} of {trained_on.n_rows:,} rows of snapshot {now.version}"
+    return (f"{rows} were erased since the training; the figures are those of the rows that remain.",)
 
 
 def champion_candidate(registry: ModelRegistry) -> Candidate | None:

@@ -97,12 +97,18 @@ def validate(
         bias_threshold=bias_threshold,
         check_fairness=check_fairness,
     )
-    document = {"evaluation": judgement.evaluation.to_dict(), "verdict": judgement.verdict.to_dict()}
+    document = {
+        "evaluation": judgement.evaluation.to_dict(),
+        "verdict": judgement.verdict.to_dict(),
+        "notes": judgement.notes,
+    }
     emit(
         document,
         stacked(evaluation_view(judgement.evaluation), verdict_view(judgement.verdict)),
         as_json=as_json,
     )
+    for note in judgement.notes:
+        say(note)
     raise typer.Exit(0 if judgement.verdict.admits else EXIT_GATE_HELD)
 
 

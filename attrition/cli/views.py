@@ -118,11 +118,13 @@ def snapshots_view(snapshots: Sequence[SnapshotRef]) -> RenderableType:
     """Stored snapshots."""
     if not snapshots:
         return Text("No snapshot is stored yet. Store one: attrition data import FILE")
-    table = _table("Snapshots", "version", "rows", "from", "to", "source", "content", right=("version", "rows"))
+    columns = ("version", "rows", "erased", "from", "to", "source", "content")
+    table = _table("Snapshots", *columns, right=("version", "rows", "erased"))
     for ref in snapshots:
         table.add_row(
             str(ref.version),
             f"{ref.n_rows:,}",
+            f"{ref.n_erased:,}",
             str(ref.first_date or "-"),
             str(ref.last_date or "-"),
             ref.source,

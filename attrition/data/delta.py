@@ -1,4 +1,4 @@
-"""Append-only Delta tables: made on first use, written by many processes, each write exactly once or not at all.
+"""Growing Delta tables: made on first use, written by many processes, each write exactly once or not at all.
 
 A writer looks at one version of the table, decides from it what is to be added, and commits on top of that very
 version. When somebody else was faster the storage refuses, and the writer looks again. So a decision ("this segment is
@@ -7,6 +7,10 @@ not in the table yet") still holds at the moment it is acted upon.
 A write that carries application transactions (`txn` actions of the Delta protocol: an application's name and a rising
 number) records them in the same atomic commit as the rows. Asking for the number afterwards tells whether an
 interrupted write arrived.
+
+Rows leave only by erasure and retention, see :mod:`attrition.data.removal`. The log of a Delta table is never
+rewritten, so nothing about a person may stand in it: files have statistics of the columns named, and of no others, as
+the extremes of every other column would be one person's values.
 """
 
 from __future__ import annotations
@@ -26,12 +30,15 @@ if TYPE_CHECKING:
 ATTEMPTS = 12
 """Tries of one write; with the pauses between them about 20 s, enough for dozens of writers."""
 
+STATISTICS = "delta.dataSkippingStatsColumns"
+"""Table property: the columns whose extremes per file the log keeps."""
+
 NEVER = -1
 """Number of an application transaction that never happened."""
 
 
 class AppendOnlyTable:
-    """One Delta table that only grows.
+    """One Delta table that appends make.
 
     Safe to use from several threads, processes and machines at once.
 
@@ -41,6 +48,8 @@ class AppendOnlyTable:
         Folder or address (``abfss://...``).
     schema
         Columns of a new table; a write may add more.
+    statistics
+        Columns of which the log keeps the extremes per file; none that is about a person.
     partition_by
         Columns that divide the files into folders.
     storage_options
@@ -52,11 +61,13 @@ class AppendOnlyTable:
         uri: str,
         schema: pa.Schema,
         *,
+        statistics: Sequence[str],
         partition_by: Sequence[str] = (),
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
         self.uri = uri
         self._schema = schema
+        self._statistics = ",".join(statistics)
         self._partition_by = list(partition_by)
         self._options = dict(storage_options or {})
 
@@ -150,6 +161,7 @@ class AppendOnlyTable:
                 self._schema,
                 mode="ignore",
                 partition_by=self._partition_by or None,
+                configuration={STATISTICS: self._statistics},
                 storage_options=self._options,
             )
 

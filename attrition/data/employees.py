@@ -10,14 +10,12 @@ import numpy as np
 import pandas as pd
 
 from attrition.data.schema import EMPLOYEE_ID, SNAPSHOT_DATE, TARGET
+from attrition.governance.identity import REPEAT_MARK
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from attrition.data.schema import FeatureSchema
-
-REPEAT_MARK = "-"
-"""Between a surrogate id and the number of its repetition: ``…9f``, ``…9f-2``, ``…9f-3`` are rows of equal content."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ employee's number: it is replaced by its pseudonym in the table and in the raw f
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 
 from attrition.data.cells import LISTED_LABELS, Cells, to_text
-from attrition.data.employees import REPEAT_MARK, EmployeeTable
+from attrition.data.employees import EmployeeTable
 from attrition.data.findings import Finding, Severity
 from attrition.data.mapping import ColumnSpec, Mapping, load_mapping, shipped_mappings, suggestion
 from attrition.data.readers import NO_HEADER_REMEDY, RawFile, names_columns, read_file
 from attrition.data.schema import EMPLOYEE_ID, SNAPSHOT_DATE, TARGET, FeatureSchema
 from attrition.errors import ConfigError, ExtractError, Fault, InsufficientData
+from attrition.governance.identity import REPEAT_MARK
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,6 +68,10 @@ class Extract:
     path: Path
     unmapped: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = field(default=())
+
+    def take(self, rows: NDArray[np.bool_]) -> Extract:
+        """The rows under a mask, of shape (n_rows,)."""
+        return replace(self, table=self.table.take(rows), raw=self.raw[rows].reset_index(drop=True))
 
 
 def read_extract(

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from attrition.data.delta import AppendOnlyTable
+from attrition.data.tombstones import Tombstones
 from attrition.errors import NotFound
 
 if TYPE_CHECKING:
@@ -84,13 +85,14 @@ class OutcomeTable:
     def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
         self.uri = f"{root.rstrip('/')}/{OUTCOMES}"
         self._options = storage_options
+        self._tombstones = Tombstones(root, storage_options)
 
     @cached_property
     def _table(self) -> AppendOnlyTable:
-        return AppendOnlyTable(self.uri, outcome_schema(), storage_options=self._options)
+        return AppendOnlyTable(self.uri, outcome_schema(), statistics=("recorded_at",), storage_options=self._options)
 
     def record(self, statements: pd.DataFrame, *, now: datetime) -> Recorded:
-        """Add the statements that are new.
+        """Add the statements that are new, less those about erased persons.
 
         Parameters
         ----------
@@ -113,7 +115,9 @@ class OutcomeTable:
         made: list[pd.DataFrame] = []
 
         def unless_known(table: DeltaTable) -> tuple[pa.Table, Mapping[str, int]] | None:
-            new = _new_statements(statements, _frame(table), now)
+            # looked at after the table: an erasure in between makes this commit fail, and the next look sees it
+            admitted = statements[~self._tombstones.erased().mask(statements["employee_id"].to_list())]
+            new = _new_statements(admitted, _frame(table), now)
             made[:] = [new]
             return (_to_arrow(new), {}) if len(new) else None
 

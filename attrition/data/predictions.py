@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrition.data.delta import AppendOnlyTable, transaction
+from attrition.data.tombstones import Tombstones
 from attrition.errors import Fault, NotFound, PlatformError, UsageError
 
 if TYPE_CHECKING:
@@ -112,10 +113,13 @@ class PredictionTable:
     def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
         self.uri = f"{root.rstrip('/')}/{PREDICTIONS}"
         self._options = storage_options
+        self._tombstones = Tombstones(root, storage_options)
 
     @cached_property
     def _table(self) -> AppendOnlyTable:
-        return AppendOnlyTable(self.uri, prediction_schema(), partition_by=("day",), storage_options=self._options)
+        return AppendOnlyTable(
+            self.uri, prediction_schema(), statistics=("time",), partition_by=("day",), storage_options=self._options
+        )
 
     def committed(self, spools: Sequence[str]) -> dict[str, int]:
         """Number of the last segment of each spool whose rows are in the table; -1 for none.
@@ -133,6 +137,8 @@ class PredictionTable:
 
     def append(self, rows: pa.Table, segments: Mapping[str, int]) -> bool:
         """Add rows together with the note that they hold all segments up to these; False when they are there already.
+
+        Rows of erased persons are left out.
 
         Parameters
         ----------
@@ -154,7 +160,8 @@ class PredictionTable:
             if any(done):
                 found = f"{sum(done)} of {len(done)} spools are committed already, by somebody else"
                 raise PlatformError(Fault(self.uri, found, "one committer per spool", "try again"))
-            return rows, segments
+            # looked at after the table: an erasure in between makes this commit fail, and the next look sees it
+            return self._tombstones.erased().without(rows), segments
 
         return self._table.append(unless_committed)
 

@@ -3,7 +3,12 @@
 The table ``snapshots`` holds one snapshot at a time; each write replaces the content and thereby makes a version. The
 Delta version is the data version, and with the content hash it is the lineage of a model. What a frame cannot say
 (schema, labels, sensitive attributes, quality report) stands in the metadata of the commit, so that a version is
-complete in itself and written in one atomic step.
+complete in itself and written in one atomic step. :mod:`attrition.data.journal` reads them.
+
+Erasing a person from a version means to write its remaining rows again and to delete the old files. The new commit
+*stands for* the version: it keeps its number, and tells the content hashes that it had before, so that a model which
+was trained on it still finds its data and learns why they differ. A version past its retention is struck off by a note
+in the metadata of a later commit.
 """
 
 from __future__ import annotations
@@ -12,76 +17,48 @@ import json
 import random
 import time
 import uuid
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attrition.data.delta import STATISTICS
 from attrition.data.employees import EmployeeTable
 from attrition.data.findings import QualityReport
-from attrition.data.schema import FeatureSchema
+from attrition.data.journal import (
+    SNAPSHOT,
+    SNAPSHOTS,
+    STRUCK,
+    Journal,
+    SnapshotRef,
+    StoredVersion,
+    describe,
+    facts,
+    says_the_same,
+)
+from attrition.data.removal import rewritten
+from attrition.data.schema import EMPLOYEE_ID, SNAPSHOT_DATE, FeatureSchema
+from attrition.data.tombstones import Tombstones
 from attrition.errors import Fault, IntegrityError, NotFound, PlatformError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
-    from deltalake import DeltaTable
+    from deltalake import CommitProperties, DeltaTable
+    from numpy.typing import NDArray
 
-SNAPSHOTS = "snapshots"
-"""Name of the table, and of its folder under the root."""
+__all__ = ["SNAPSHOTS", "SnapshotRef", "StoredVersion", "Tables"]
 
-_METADATA = "attrition"
 _POSITION = "row_number"
 _ATTEMPTS = 8
-_ESSENCE = ("content_hash", "schema", "sensitive", "surrogate_ids")
 
 # Delta forgets old versions after 30 days unless told otherwise; a data version must outlive its models
 _KEEP = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
     "delta.enableExpiredLogCleanup": "false",
+    STATISTICS: SNAPSHOT_DATE,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotRef:
-    """Which data: enough to read them again and to notice that they are others.
-
-    Attributes
-    ----------
-    table : str
-        Name of the table.
-    version : int
-        Delta version.
-    content_hash : str
-        Of :meth:`~attrition.data.employees.EmployeeTable.content_hash`.
-    n_rows : int
-    first_date, last_date : str or None
-        ISO dates of the earliest and latest snapshot; None when the extract had no date.
-    source : str
-        File name or simulator run.
-    schema_digest : str
-        Of the feature schema.
-    """
-
-    table: str
-    version: int
-    content_hash: str
-    n_rows: int
-    first_date: str | None
-    last_date: str | None
-    source: str
-    schema_digest: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready document."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> SnapshotRef:
-        """Inverse of :meth:`to_dict`."""
-        return cls(**document)
 
 
 class Tables:
@@ -100,11 +77,35 @@ class Tables:
     """
 
     def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
-        self._uri = f"{root.rstrip('/')}/{SNAPSHOTS}"
-        self._options = dict(storage_options or {})
+        self.uri = f"{root.rstrip('/')}/{SNAPSHOTS}"
+        self.options = dict(storage_options or {})
+        self.tombstones = Tombstones(root, storage_options)
+
+    def without_erased(self, table: EmployeeTable) -> EmployeeTable:
+        """The rows of everybody who was not erased; `table` itself when that is all of them.
+
+        Raises
+        ------
+        PlatformError
+            The tombstones cannot be read.
+        """
+        erased = self.erased_rows(table)
+        return table.take(~erased) if erased.any() else table
+
+    def erased_rows(self, table: EmployeeTable) -> NDArray[np.bool_]:
+        """Mask, shape (n_rows,): rows of persons who were erased.
+
+        Raises
+        ------
+        PlatformError
+            The tombstones cannot be read.
+        """
+        return self.tombstones.erased().mask(table.frame[EMPLOYEE_ID].to_list())
 
     def write_snapshot(self, table: EmployeeTable, report: QualityReport | None = None) -> SnapshotRef:
         """Reference to `table` in the store; written unless it is the latest snapshot already, with the same report.
+
+        Rows of erased persons are left out.
 
         Equal rows with another report (of newer checks, say) make a new version with the same content hash; without a
         report the latest snapshot keeps the one that it has. An older snapshot of the same content is written again:
@@ -117,38 +118,117 @@ class Tables:
         """
         from deltalake.exceptions import CommitFailedError, DeltaError
 
-        description = _description(table, report) | {"write_id": uuid.uuid4().hex}
         for attempt in range(_ATTEMPTS):
-            latest = self._history()[:1]
-            if latest and _says_the_same(latest[0][_METADATA], description):
-                return _ref(latest[0])
+            store, journal = self._look()
+            # looked at after the store: an erasure in between makes the commit fail, and the next look sees it
+            table = self.without_erased(table)
+            description = describe(table, report) | {"write_id": uuid.uuid4().hex}
+            latest = journal.find(None)
+            if latest is not None and says_the_same(latest.description, description):
+                return latest.ref
             try:
-                self._commit(table, description)
+                self._commit(store, table, {SNAPSHOT: description})
             except CommitFailedError:
                 time.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 (spreads the writers, hides nothing)
                 continue
             except (DeltaError, OSError) as error:
-                remedy = "check that the folder exists and may be written"
-                raise PlatformError(Fault(self._uri, "the snapshot cannot be written", "", remedy)) from error
+                raise self._unwritable() from error
             # not simply the latest one: another writer may have followed already
-            return next(_ref(e) for e in self._history() if e[_METADATA]["write_id"] == description["write_id"])
-        raise PlatformError(Fault(self._uri, f"other writers came first {_ATTEMPTS} times", "", "try again"))
+            written = description["write_id"]
+            return next(v.ref for v in self._look()[1].versions if v.description["write_id"] == written)
+        raise PlatformError(Fault(self.uri, f"other writers came first {_ATTEMPTS} times", "", "try again"))
 
-    def _commit(self, table: EmployeeTable, description: Mapping[str, Any]) -> None:
+    def erase_rows(self, version: int, persons: frozenset[str]) -> int:
+        """Write a version again without the rows of `persons` (by pseudonym); how many rows that were.
+
+        The version keeps its number and becomes the latest commit of the table: write the latest version last. One
+        that was struck off meanwhile is left alone.
+
+        Raises
+        ------
+        IntegrityError
+            The stored rows are damaged.
+        PlatformError
+            The store cannot be written.
+        """
+
+        def rewrite(store: DeltaTable, journal: Journal) -> int:
+            stored = journal.find(version)
+            if stored is None:
+                return 0
+            table, ref = self._read(stored), stored.ref
+            gone = table.frame[EMPLOYEE_ID].isin(persons).to_numpy(bool)
+            n_erased = int(gone.sum())
+            kept = table.take(~gone)
+            description = stored.rewritten(
+                **facts(kept),
+                write_id=uuid.uuid4().hex,
+                n_erased=ref.n_erased + n_erased,
+                earlier_hashes=[*ref.earlier_hashes, *([ref.content_hash] if n_erased else [])],
+            )
+            self._commit(store, kept, {SNAPSHOT: description})
+            return n_erased
+
+        return int(self._changed(rewrite) or 0)
+
+    def strike(self, versions: Sequence[int], reason: str) -> None:
+        """Take versions off the list; their rows stay until the files are deleted.
+
+        Parameters
+        ----------
+        reason
+            A few words that :meth:`read_snapshot` gives when somebody asks for one of them.
+
+        Raises
+        ------
+        PlatformError
+            The store cannot be written.
+        """
+
+        def note(store: DeltaTable, journal: Journal) -> None:
+            struck = {STRUCK: {str(version): reason for version in versions}}
+            latest = next((stored for stored in journal.versions if stored.ref.version not in versions), None)
+            if latest is None:
+                self._empty(store, struck)
+            else:  # the latest of the others becomes the table's content
+                self._commit(store, self._read(latest), {SNAPSHOT: latest.rewritten(), **struck})
+
+        if versions:
+            self._changed(note)
+
+    def _changed(self, change: Callable[[DeltaTable, Journal], Any]) -> Any:
+        """What `change` returns for the store and its journal; again when another writer came first."""
+
+        def look_and_change(_: DeltaTable) -> Any:
+            store, journal = self._look()
+            assert store is not None
+            return change(store, journal)
+
+        return rewritten(self.uri, self.options, look_and_change)
+
+    def _commit(self, store: DeltaTable | None, table: EmployeeTable, metadata: Mapping[str, Any]) -> None:
+        """Make `table` the content, on top of the very version that `store` is."""
         import pyarrow as pa
-        from deltalake import CommitProperties, write_deltalake
+        from deltalake import write_deltalake
 
         data = pa.Table.from_pandas(table.frame, preserve_index=False).replace_schema_metadata(None)
         write_deltalake(
-            self._uri,
+            store if store is not None else self.uri,
             data.append_column(_POSITION, pa.array(np.arange(len(table)))),
             mode="overwrite",
             schema_mode="overwrite",
             name=SNAPSHOTS,
             configuration=_KEEP,
-            commit_properties=CommitProperties({_METADATA: json.dumps(description)}, max_commit_retries=0),
-            storage_options=self._options,
+            commit_properties=_properties(metadata),
+            storage_options=self.options or None,
         )
+
+    def _empty(self, store: DeltaTable, metadata: Mapping[str, Any]) -> None:
+        import pyarrow as pa
+        from deltalake import write_deltalake
+
+        nothing = pa.schema(store.schema().to_arrow()).empty_table()
+        write_deltalake(store, nothing, mode="overwrite", commit_properties=_properties(metadata))
 
     def read_snapshot(self, version: int | None = None) -> tuple[EmployeeTable, SnapshotRef]:
         """Table and reference of a version, the latest when `version` is None; rows in the order they were written.
@@ -160,12 +240,20 @@ class Tables:
         IntegrityError
             The stored rows are damaged, or not those that were written.
         """
-        entry = self._entry(version)
-        ref = _ref(entry)
-        description = entry[_METADATA]
+        stored = self._stored(version)
+        try:
+            return self._read(stored), stored.ref
+        except IntegrityError:
+            again = self._stored(stored.ref.version)
+            if again.commit == stored.commit:
+                raise
+            return self._read(again), again.ref  # somebody was erased between the look and the read
+
+    def _read(self, stored: StoredVersion) -> EmployeeTable:
+        ref, description = stored.ref, stored.description
         schema = FeatureSchema.from_dict(description["schema"])
         table = EmployeeTable.of(
-            self._rows(ref.version),
+            self._rows(stored.commit, ref.version),
             schema,
             sensitive=tuple(description["sensitive"]),
             surrogate_ids=description["surrogate_ids"],
@@ -174,13 +262,13 @@ class Tables:
         if table.content_hash() != ref.content_hash:
             raise IntegrityError(
                 Fault(
-                    f"{self._uri}, version {ref.version}",
+                    f"{self.uri}, version {ref.version}",
                     "the rows are not those that were written",
                     "",
                     "import the extract again",
                 )
             )
-        return table, ref
+        return table
 
     def quality(self, version: int | None = None) -> QualityReport | None:
         """Quality report that was stored with a version; None when it was written without one.
@@ -190,88 +278,85 @@ class Tables:
         NotFound
             As in :meth:`read_snapshot`.
         """
-        document = self._entry(version)[_METADATA]["quality"]
+        document = self._stored(version).description["quality"]
         return None if document is None else QualityReport.from_dict(document)
 
     def snapshots(self) -> list[SnapshotRef]:
         """Every snapshot, the oldest first; empty when there is none."""
-        return [_ref(entry) for entry in reversed(self._history())]
+        return [version.ref for version in self.stored()]
 
-    def _rows(self, version: int) -> pd.DataFrame:
+    def stored(self) -> list[StoredVersion]:
+        """Every snapshot and where its rows lie, the oldest first."""
+        return list(reversed(self._look()[1].versions))
+
+    def open_commit(self, commit: int) -> DeltaTable:
+        """The Delta table as of a commit, see :attr:`StoredVersion.commit`.
+
+        Raises
+        ------
+        PlatformError
+            The store does not answer.
+        """
+        return self._open(commit)
+
+    def _rows(self, commit: int, version: int) -> pd.DataFrame:
         import pyarrow as pa
         from deltalake.exceptions import DeltaError
 
         try:
-            data = self._open(version).to_pyarrow_table()
+            data = self._open(commit).to_pyarrow_table()
         except (pa.ArrowException, DeltaError, OSError) as error:
             remedy = "import the extract again"
             raise IntegrityError(
-                Fault(f"{self._uri}, version {version}", "files of it are missing or damaged", "", remedy)
+                Fault(f"{self.uri}, version {version}", "files of it are missing or damaged", "", remedy)
             ) from error
         frame: pd.DataFrame = data.sort_by(_POSITION).drop_columns(_POSITION).to_pandas()
         return frame
 
-    def _entry(self, version: int | None) -> dict[str, Any]:
-        history = self._history()
-        for entry in history:
-            if version is None or entry["version"] == version:
-                return entry
-        if not history:
-            raise NotFound(Fault(self._uri, "holds no snapshot yet", "", "attrition data import FILE stores one"))
-        versions = ", ".join(str(entry["version"]) for entry in history[:10])
-        raise NotFound(Fault(self._uri, f"has no snapshot version {version}", f"the latest versions are {versions}"))
+    def _stored(self, version: int | None) -> StoredVersion:
+        journal = self._look()[1]
+        stored = journal.find(version)
+        if stored is not None:
+            return stored
+        reason = None if version is None else journal.struck.get(version)
+        if reason is not None:
+            raise NotFound(Fault(f"{self.uri}, version {version}", reason, "", "import an extract of today"))
+        if not journal.versions:
+            raise NotFound(Fault(self.uri, "holds no snapshot yet", "", "attrition data import FILE stores one"))
+        versions = ", ".join(str(other.ref.version) for other in journal.versions[:10])
+        raise NotFound(Fault(self.uri, f"has no snapshot version {version}", f"the latest versions are {versions}"))
 
-    def _history(self) -> list[dict[str, Any]]:
-        """Commits that wrote a snapshot, the latest first, with their metadata decoded."""
+    def _look(self) -> tuple[DeltaTable | None, Journal]:
+        """The table as it is, and its journal; both of the same version."""
         from deltalake import DeltaTable
 
-        if not DeltaTable.is_deltatable(self._uri, storage_options=self._options):
-            return []
+        if not DeltaTable.is_deltatable(self.uri, storage_options=self.options):
+            return None, Journal()
         table = self._open()
         while True:
             history = table.history()
             latest = self._open()
             if latest.version() == table.version():
-                break
+                return table, Journal.read(history)
             table = latest  # a commit in between shifts the numbers that history() counts down from the version
-        entries = [entry for entry in history if _METADATA in entry]
-        return [{**entry, _METADATA: json.loads(entry[_METADATA])} for entry in entries]
 
     def _open(self, version: int | None = None) -> DeltaTable:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
         try:
-            return DeltaTable(self._uri, version=version, storage_options=self._options)
+            return DeltaTable(self.uri, version=version, storage_options=self.options)
         except DeltaError as error:
             raise PlatformError(
-                Fault(self._uri, "the table cannot be read", "", "check the address and the storage")
+                Fault(self.uri, "the table cannot be read", "", "check the address and the storage")
             ) from error
 
-
-def _description(table: EmployeeTable, report: QualityReport | None) -> dict[str, Any]:
-    dates = table.dates.dropna()
-    return {
-        "content_hash": table.content_hash(),
-        "n_rows": len(table),
-        "first_date": dates.min().date().isoformat() if len(dates) else None,
-        "last_date": dates.max().date().isoformat() if len(dates) else None,
-        "source": table.source,
-        "schema_digest": table.schema.digest,
-        "schema": table.schema.to_dict(),
-        "sensitive": list(table.sensitive),
-        "surrogate_ids": table.surrogate_ids,
-        "quality": report.to_dict() if report else None,
-    }
+    def _unwritable(self) -> PlatformError:
+        remedy = "check that the folder exists and may be written"
+        return PlatformError(Fault(self.uri, "the snapshot cannot be written", "", remedy))
 
 
-def _says_the_same(stored: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    reported = new["quality"] is None or stored["quality"] == new["quality"]
-    return reported and all(stored[key] == new[key] for key in _ESSENCE)
+def _properties(metadata: Mapping[str, Any]) -> CommitProperties:
+    from deltalake import CommitProperties
 
-
-def _ref(entry: Mapping[str, Any]) -> SnapshotRef:
-    names = ("content_hash", "n_rows", "first_date", "last_date", "source", "schema_digest")
-    return SnapshotRef(
-        table=SNAPSHOTS, version=int(entry["version"]), **{name: entry[_METADATA][name] for name in names}
-    )
+    return CommitProperties({key: json.dumps(value) for key, value in metadata.items()}, max_commit_retries=0)

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 IdForm = Literal["auto", "raw"]
 """``auto`` recognises pseudonyms by their form; ``raw`` takes no id for a pseudonym."""
 
-_is_pseudonym = re.compile(rf"[0-9a-f]{{{PSEUDONYM_LENGTH}}}(?:-[0-9]{{1,9}})?").fullmatch
+REPEAT_MARK = "-"
+"""Between a surrogate id and the number of its repetition: ``…9f``, ``…9f-2``, ``…9f-3`` are rows of equal content."""
+
+_is_pseudonym = re.compile(rf"[0-9a-f]{{{PSEUDONYM_LENGTH}}}(?:{REPEAT_MARK}[0-9]{{1,9}})?").fullmatch
 
 
 class Pseudonymiser:
@@ -57,6 +60,11 @@ class Pseudonymiser:
         if self._form == "auto" and _is_pseudonym(text):
             return text
         return self._key.pseudonym(text)
+
+
+def is_pseudonym(text: str) -> bool:
+    """Whether a text has the form of a pseudonym."""
+    return _is_pseudonym(text) is not None
 
 
 def existing_key(path: Path) -> PseudonymKey:

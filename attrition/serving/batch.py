@@ -367,7 +367,12 @@ def _check_columns(plan: InputPlan, schema: FeatureSchema, keep: tuple[str, ...]
     needed |= dict.fromkeys(keep, "it is to be kept")
     lacking = [column for column in needed if column not in present]
     if lacking:
-        raise ExtractError([_whereabouts(name, present), *(_lacking(name, each, needed, present) for each in lacking)])
+        from attrition.data.readers import names_columns
+
+        known = present if names_columns(present, [*needed, EMPLOYEE_ID]) else []  # else it may be a person's row
+        raise ExtractError(
+            [_whereabouts(name, present, known), *(_lacking(name, each, needed, known) for each in lacking)]
+        )
 
 
 def _sources(mapping: Mapping) -> dict[str, list[str]]:
@@ -389,8 +394,14 @@ def _lacking(where: str, column: str, needed: dict[str, str], present: Sequence[
     return Fault(where, f"has no column {column}", needed[column], suggestion(column, present))
 
 
-def _whereabouts(where: str, present: Sequence[str]) -> Fault:
-    listed = ", ".join(present[:20]) + (", ..." if len(present) > 20 else "")
+def _whereabouts(where: str, present: Sequence[str], known: Sequence[str]) -> Fault:
+    """What the file has instead; names only where they are known to be names."""
+    from attrition.data.readers import NO_HEADER_REMEDY
+
     other = next((mark for mark in (";", "\t", "|") if len(present) == 1 and mark in present[0]), None)
     remedy = f"cells seem to be separated by {other!r}: set dialect.delimiter in a mapping" if other else ""
+    if not known:
+        found = f"the first line of its {len(present)} columns holds other things than the names expected"
+        return Fault(where, found, "", remedy or NO_HEADER_REMEDY)
+    listed = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
     return Fault(where, f"its columns are {listed}", "", remedy or "give --mapping when they have other names")

@@ -65,7 +65,7 @@ class CommitStatus:
     pid : int
         Of the committer.
     n_records : int
-        Predictions committed.
+        Predictions committed; those about erased persons are counted, and left out of the table.
     n_commits : int
         Commits that held them.
     n_outcomes : int

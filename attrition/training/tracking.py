@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from attrition.data.tombstones import Tombstones
 from attrition.training.candidate import one_thread
 from attrition.training.connection import TrackingClient, connect, ended, experiment_id
 from attrition.training.lineage import library_versions
@@ -37,6 +38,9 @@ __all__ = [
     "start_run",
     "start_training_run",
 ]
+
+SAMPLE_FILE = "sample.csv"
+"""Artifact of a run; see :mod:`attrition.training.samples` for how a person is removed from it."""
 
 SAMPLE_ROWS = 50
 """Pseudonymised rows logged with a run, to show the shape of the data."""
@@ -105,7 +109,7 @@ def log_training(
         Rows the candidate has not seen; the permutation importance is measured on up to 1,500 of them.
     sample
         Pseudonymised rows to show what the data look like: the first `SAMPLE_ROWS` are kept, without sensitive
-        attributes.
+        attributes and without persons who were erased since.
     explanations
         Shapley importance of the features: written as ``shap.json``, ``shap.csv`` and two plots.
 
@@ -128,7 +132,8 @@ def log_training(
     client.log_inputs(run_id, [_dataset(settings, candidate)])
     with tempfile.TemporaryDirectory() as folder:
         _write_artifacts(Path(folder), candidate, evaluation, quality, permutation_importance(candidate, holdout))
-        _write_sample(Path(folder), sample)
+        erased = Tombstones(settings.tables).erased().mask(sample.frame["employee_id"].to_list())
+        _write_sample(Path(folder), sample.take(~erased))
         if explanations is not None:
             _write_explanations(Path(folder), explanations)
         client.log_artifacts(run_id, folder)
@@ -228,7 +233,7 @@ def _write_sample(folder: Path, sample: EmployeeTable) -> None:
     from attrition.data.schema import EMPLOYEE_ID, SNAPSHOT_DATE, TARGET
 
     columns = [EMPLOYEE_ID, SNAPSHOT_DATE, *sample.schema.names, TARGET]
-    sample.frame.loc[: SAMPLE_ROWS - 1, columns].to_csv(folder / "sample.csv", index=False)
+    sample.frame.loc[: SAMPLE_ROWS - 1, columns].to_csv(folder / SAMPLE_FILE, index=False)
 
 
 def _parameters(candidate: Candidate) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def test_the_defaults_live_under_one_folder(tmp_path, monkeypatch):
     assert settings.tables == str(settings.home / "tables")
     assert settings.bundles == str(settings.home / "bundles")
     assert settings.key_file == settings.home / "keys" / "pseudonym.key"
+    assert settings.person_keys_url == f"sqlite:///{settings.home / 'keys' / 'persons.db'}"
     assert settings.tracking_uri == f"sqlite:///{settings.home / 'mlflow.db'}"
     assert settings.database_url == f"sqlite:///{settings.home / 'governance.db'}"
     assert settings.audit_key_file == settings.home / "keys" / "audit.pem"

@@ -52,6 +52,10 @@ COMMANDS = [
     ["traffic", "switch"],
     ["traffic", "rollback"],
     ["traffic", "history"],
+    ["privacy"],
+    ["privacy", "report"],
+    ["privacy", "erase"],
+    ["privacy", "retain"],
     ["access"],
     ["access", "roles"],
     ["access", "whoami"],
@@ -69,7 +73,10 @@ COMMANDS = [
 ]
 
 GROUPS = [
-    *([group] for group in ("data", "models", "serve", "predictions", "outcomes", "traffic", "access", "audit")),
+    *(
+        [group]
+        for group in ("data", "models", "serve", "predictions", "outcomes", "traffic", "access", "audit", "privacy")
+    ),
     ["access", "key"],
 ]
 
