@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from attrition.errors import ConfigError, Fault, UsageError
+from attrition.serving.placement import Placement
 from attrition.serving.traffic import N_BUCKETS, SMOKE_HEADER, Pin, Share, Traffic, Variant
 from attrition.settings import config_faults
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from attrition.registry.bundle import BundleRef
+    from attrition.serving.placement import PlacedOptions
 
 NAMES = ("blue", "green", "amber", "violet", "teal", "coral", "indigo", "olive", "rose", "slate")
 """Names that variants get, in this order."""
@@ -142,6 +144,23 @@ def shadow(current: Traffic, refs: Sequence[BundleRef]) -> Traffic:
     return _settled(variants, {**_kept(current), "shadows": names}, ranges=current.ranges)
 
 
+def place(current: Traffic, ref: BundleRef, placement: Placement, options: PlacedOptions | None = None) -> Traffic:
+    """With a version scored elsewhere than before; one that is new is loaded without traffic.
+
+    Raises
+    ------
+    UsageError
+        Options of a deployment for a version in process.
+    """
+    if options is not None and placement is Placement.IN_PROCESS:
+        raise UsageError(Fault(ref.version, "has options of a deployment", "a version in process has none"))
+    variants = _loaded(current)
+    name = _variant(variants, ref).name
+    moved = {"placement": placement, "deployment": options}
+    variants = [v.model_copy(update=moved) if v.name == name else v for v in variants]
+    return _settled(variants, _kept(current), ranges=current.ranges)
+
+
 def restore(current: Traffic | None, earlier: Traffic) -> Traffic:
     """An earlier traffic exactly as it assigned people; what is active now stays loaded beside it."""
     pins = tuple(each for each in earlier.pins if each.header != SMOKE_HEADER)
@@ -158,10 +177,12 @@ def restore(current: Traffic | None, earlier: Traffic) -> Traffic:
 
 
 def is_same(one: Traffic, other: Traffic) -> bool:
-    """Whether two traffics answer every request by the same version, under the same name and with the same shadows."""
+    """Whether two traffics answer every request by the same version, name and deployment, with the same shadows."""
 
     def facts(traffic: Traffic) -> object:
-        digests = {v.name: v.manifest_sha256 for v in traffic.variants if v.name in traffic.active}
+        digests = {
+            v.name: (v.manifest_sha256, v.placement, v.deployment) for v in traffic.variants if v.name in traffic.active
+        }
         return digests, traffic.ranges, traffic.salt, traffic.pins, set(traffic.shadows)
 
     return facts(one) == facts(other)

@@ -63,6 +63,7 @@ class Pages:
                 "name": lane.variant.name,
                 "version": lane.variant.version,
                 "weight": lane.variant.weight,
+                "placement": lane.variant.placement,
                 "threshold": lane.bundle.threshold,
                 "manifest_sha256": lane.variant.manifest_sha256,
                 "features": list(lane.bundle.schema.names),
