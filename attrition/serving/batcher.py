@@ -132,6 +132,7 @@ class Batcher:
             await asyncio.wait((self._worker,))
 
     async def _work(self) -> None:
+        batch: list[_Request] = []
         try:
             while self._waiting:
                 batch = self._next_batch()
@@ -149,7 +150,7 @@ class Batcher:
                             request.future.set_result(probabilities)
         finally:
             # only an end of the whole process gets here with requests left; nobody may wait for ever even then
-            _refuse(self._waiting, VariantUnavailable(Fault(self.name, "the replica stops")))
+            _refuse((*batch, *self._waiting), VariantUnavailable(Fault(self.name, "the replica stops")))
             self._waiting.clear()
             self._n_waiting = 0
 

@@ -69,12 +69,13 @@ def build(args: dict[str, Any]) -> Any:
     ConfigError
         A key is missing or unknown.
     """
-    from ray import serve
-
     try:
         checked = PlacedArgs.model_validate(args)
     except ValidationError as error:
         raise ConfigError(config_faults("args", error, PlacedArgs)) from error
+
+    from ray import serve
+
     return serve.deployment(name=PLACED)(PlacedReplica).bind(checked.bundle, checked.manifest_sha256)
 
 
@@ -104,11 +105,13 @@ def _sender(application: str) -> Send:
     from ray.exceptions import RayActorError
 
     # does not ask the controller, so a replica of the gateway starts whatever became of the deployment
-    handle = serve.get_deployment_handle(PLACED, application, _check_exists=False).options(method_name="score")
+    handle = serve.get_deployment_handle(PLACED, application, _check_exists=False)
 
     async def send(message: bytes) -> bytes:
+        # its first use starts the handle's router, which belongs to this event loop
+        score = handle.score
         for attempt in range(1, _ATTEMPTS + 1):
-            response = handle.remote(message)
+            response = score.remote(message)
             try:
                 answer: bytes = await response
             except asyncio.CancelledError:
