@@ -17,8 +17,8 @@ from attrition.serving.placed import reach
 class UnbatchedReplica(GatewayReplica):
     """A gateway whose lines send each part by itself, as many at a time as come."""
 
-    def __init__(self, limits, prediction_log):
-        super().__init__(limits, prediction_log)
+    def __init__(self, limits, prediction_log, *others):
+        super().__init__(limits, prediction_log, *others)
         application = serve.get_replica_context().app_name
         self._gateway._reach = lambda variant: Line(reach(application, variant, lambda *_: None))
 
@@ -38,6 +38,6 @@ class Line:
 
 def build(args):
     """The application."""
-    limits, log = parse_args(args)
+    limits, log, *_ = parse_args(args)
     deployment = serve.deployment(name=GATEWAY)(serve.ingress()(UnbatchedReplica))
     return deployment.bind(limits.model_dump(), log and log.model_dump(mode="json"))
