@@ -58,6 +58,11 @@ class Batcher:
         Of a call.
     observe
         Called after each call with whether it was answered, and its number of records.
+
+    Attributes
+    ----------
+    is_failing : bool
+        The last call was not answered.
     """
 
     def __init__(
@@ -79,7 +84,7 @@ class Batcher:
         self._waiting: deque[_Request] = deque()
         self._n_waiting = 0
         self._worker: asyncio.Task[None] | None = None
-        self._is_failing = False
+        self.is_failing = False
 
     @property
     def n_waiting(self) -> int:
@@ -140,8 +145,8 @@ class Batcher:
                     continue
                 parts = [request.part for request in batch]
                 found = await self._call(row_batches.encode(parts), parts)
-                self._is_failing = isinstance(found, VariantUnavailable)
-                self._observe(not self._is_failing, sum(part.n_rows for part in parts))
+                self.is_failing = isinstance(found, VariantUnavailable)
+                self._observe(not self.is_failing, sum(part.n_rows for part in parts))
                 if isinstance(found, VariantUnavailable):
                     _refuse(batch, found)
                 else:
@@ -170,7 +175,7 @@ class Batcher:
             # Ray Serve's word for a call that was cancelled on the other side
             return VariantUnavailable(Fault(self.name, "gave up a batch", remedy="ask again"))
         except Exception as error:
-            if not self._is_failing:  # once, not once for each batch of an hour
+            if not self.is_failing:  # once, not once for each batch of an hour
                 logger.warning("%s fails batches", self.name, exc_info=error)
             return VariantUnavailable(Fault(self.name, "does not answer", remedy="ask again later"))
 

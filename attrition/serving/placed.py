@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from attrition.serving.batcher import Send
     from attrition.serving.traffic import Variant
 
-_ATTEMPTS = 2
-
 
 class PlacedArgs(BaseModel):
     """What a placed variant serves."""
@@ -107,22 +105,21 @@ def _sender(application: str) -> Send:
     # does not ask the controller, so a replica of the gateway starts whatever became of the deployment
     handle = serve.get_deployment_handle(PLACED, application, _check_exists=False)
 
-    async def send(message: bytes) -> bytes:
+    async def once(message: bytes) -> bytes:
         # its first use starts the handle's router, which belongs to this event loop
-        score = handle.score
-        for attempt in range(1, _ATTEMPTS + 1):
-            response = score.remote(message)
-            try:
-                answer: bytes = await response
-            except asyncio.CancelledError:
-                response.cancel()
-                raise
-            except RayActorError:
-                # the replica died with the batch; to score it again elsewhere changes nothing
-                if attempt == _ATTEMPTS:
-                    raise
-            else:
-                return answer
-        raise AssertionError
+        response = handle.score.remote(message)
+        try:
+            answer: bytes = await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+        return answer
+
+    async def send(message: bytes) -> bytes:
+        try:
+            return await once(message)
+        except RayActorError:
+            # the replica died with the batch; to score it again elsewhere changes nothing
+            return await once(message)
 
     return send

@@ -13,6 +13,7 @@ from attrition.serving.batcher import Batcher
 from attrition.serving.gateway import Gateway, Limits
 from attrition.serving.metrics import Meter
 from attrition.serving.placement import Placement
+from attrition.serving.prediction_log import LogHealth
 from attrition.serving.snapshot import load_snapshot
 from attrition.serving.traffic import Pin, Traffic
 
@@ -48,6 +49,9 @@ class Log:
 
     def append(self, scores, _latency_us):
         self.calls.append(list(scores))
+
+    def health(self):
+        return LogHealth()
 
 
 class Served:
@@ -199,8 +203,22 @@ def test_a_deployment_that_is_down(store, traffic):
     assert counts["placed_failures", "1.1.0", "green"] >= 1
     assert len(served.log.calls) == statuses.count(200)
     assert {group.version for call in served.log.calls for group in call} == {"1.0.0"}
+    assert unreachable(served) == ["green"]
     served.deployments.down.clear()
     assert {answer.status_code for answer in served.ask(*({"json": person} for person in PEOPLE))} == {200}
+
+    assert unreachable(served) == []
+
+
+def unreachable(served):
+    """What /readiness says; the replica stays in rotation for everybody else."""
+
+    async def ask():
+        transport = httpx.ASGITransport(served.gateway)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            return (await client.get("/readiness")).raise_for_status().json()["unreachable"]
+
+    return asyncio.run(ask())
 
 
 def test_a_line_that_is_full(store, traffic):
