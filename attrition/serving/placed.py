@@ -105,9 +105,13 @@ def _sender(application: str) -> Send:
     # does not ask the controller, so a replica of the gateway starts whatever became of the deployment
     handle = serve.get_deployment_handle(PLACED, application, _check_exists=False)
 
+    score: Any = None
+
     async def once(message: bytes) -> bytes:
-        # its first use starts the handle's router, which belongs to this event loop
-        response = handle.score.remote(message)
+        nonlocal score
+        # not before: it starts the handle's router, which belongs to this event loop
+        score = score or handle.score
+        response = score.remote(message)
         try:
             answer: bytes = await response
         except asyncio.CancelledError:
