@@ -7,8 +7,6 @@ import contextvars
 import struct
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from attrition.errors import VariantUnavailable
 from attrition.serving import row_batches
@@ -69,48 +67,6 @@ def test_nobody_waits_for_company():
         deployment.gate.set()
         assert [await future for future in (first, *others)] == [[10.0], [20.0], [30.0, 40.0], [50.0]]
         assert deployment.calls == [[1.0], [2.0, 3.0, 4.0, 5.0]]
-
-    asyncio.run(run())
-
-
-@given(
-    sizes=st.lists(st.integers(0, 7), min_size=1, max_size=40),
-    limit=st.integers(1, 10),
-    cancelled=st.sets(st.integers(0, 39), max_size=10),
-    failing=st.sets(st.integers(0, 60), max_size=3),
-    pauses=st.sets(st.integers(0, 39), max_size=10),
-)
-def test_no_record_is_lost(sizes, limit, cancelled, failing, pauses):
-    """Every request gets its own answers or one refusal; calls are bounded and in order; only failed ones refuse."""
-
-    async def run():
-        deployment = Deployment()
-        batcher = line(deployment, max_batch_records=limit)
-        deployment.fails = lambda rows: bool(failing & set(map(int, rows)))
-        futures, values, sent = [], [], 0
-        for number, size in enumerate(sizes):
-            rows = [float(sent + k) for k in range(size or 1)]
-            sent += len(rows)
-            values.append(rows)
-            futures.append(batcher.submit(alone(rows[0]) if size == 0 else matrix(*rows)))
-            if number in pauses:
-                await asyncio.sleep(0)
-        for number in cancelled & set(range(len(futures))):
-            futures[number].cancel()
-        await batcher.drained()
-        assert batcher.n_waiting == 0
-        broken = [rows for rows in deployment.calls if deployment.fails(rows)]
-        for future, rows in zip(futures, values, strict=True):
-            if future.cancelled():
-                continue
-            if any(set(rows) <= set(call) for call in broken):
-                assert isinstance(future.exception(), VariantUnavailable)
-            else:
-                assert future.result() == [10 * value for value in rows]
-        called = [value for rows in deployment.calls for value in rows]
-        assert called == sorted(set(called))
-        starts = {rows[0]: len(rows) for rows in values}
-        assert all(len(rows) <= max(limit, starts[rows[0]]) for rows in deployment.calls)
 
     asyncio.run(run())
 

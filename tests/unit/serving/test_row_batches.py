@@ -1,11 +1,8 @@
-"""Rows of many requests in one message: every request gets the bits that it would have got alone."""
+"""Rows of many requests in one message: what is one and what is none."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from attrition.errors import ServingError
 from attrition.scoring.format import FORMAT, LinearDocument, Logistic, NumericTerm
@@ -24,22 +21,6 @@ SCORER = LinearScorer(
         tables=(),
     )
 )
-NUMBER = st.floats(-1e6, 1e6) | st.just(float("nan"))
-ROW = st.tuples(*[NUMBER] * N_FEATURES)
-
-
-@given(st.lists(ROW | st.lists(ROW, min_size=1, max_size=20), max_size=12))
-def test_the_bits_are_those_of_the_request_alone(requests):
-    """A record alone as by score_one, several as by one matrix, whatever shares the message."""
-    parts, expected = [], []
-    for request in requests:
-        if isinstance(request, tuple):
-            parts.append(Part.of(request))
-            expected.append([SCORER.score_one(request)])
-        else:
-            parts.append(Part.of(np.array(request, dtype=np.float64)))
-            expected.append(SCORER.score(np.array(request, dtype=np.float64)).tolist())
-    assert row_batches.decode(row_batches.score(SCORER, row_batches.encode(parts)), parts) == expected
 
 
 def test_booleans_are_numbers():
