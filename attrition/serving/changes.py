@@ -72,8 +72,8 @@ def shift(
     shadows = tuple(name for name in current.shadows if not weights.get(name))
     start = {"pins": current.pins, "shadows": shadows, "salt": current.salt, "experiment": current.experiment}
     if experiment is not None and experiment != current.experiment:
-        return _settled(weighted, {**start, **_experiment(experiment)}, ranges=())
-    return _settled(weighted, start, ranges=current.ranges)
+        return _settled(weighted, {**start, **_experiment(experiment)}, ranges=(), moves=True)
+    return _settled(weighted, start, ranges=current.ranges, moves=True)
 
 
 def pin(current: Traffic, header: str, value: str, ref: BundleRef) -> Traffic:
@@ -267,9 +267,13 @@ def _free_name(variants: Iterable[Variant]) -> str:
 
 
 def _settled(
-    variants: Sequence[Variant], fields: Mapping[str, object], *, ranges: Iterable[tuple[int, int, str]]
+    variants: Sequence[Variant],
+    fields: Mapping[str, object],
+    *,
+    ranges: tuple[tuple[int, int, str], ...],
+    moves: bool = False,
 ) -> Traffic:
-    """The traffic of these variants, the active first, with a layout as near to `ranges` as it goes.
+    """The traffic of these variants, the active first: with these ranges, or as near to them as new weights let it.
 
     The champion is the first active variant.
     """
@@ -279,7 +283,8 @@ def _settled(
     unweighted.sort(key=lambda variant: variant.name not in draft.active)
     settled = {**fields, "variants": (*weighted, *unweighted)}
     plain = _checked(settled)
-    shares = reallocate(ranges, {variant.name: variant.weight for variant in weighted})
+    # rounded ranges may differ from their weights by a whole bucket, which is no reason to move anybody
+    shares = reallocate(ranges, {variant.name: variant.weight for variant in weighted}) if moves else ranges
     if shares == plain.ranges:
         return plain
     return _checked({**settled, "layout": tuple(Share(end=high, variant=name) for _, high, name in shares)})
