@@ -9,16 +9,15 @@ import asyncio
 
 from ray import serve
 
-from attrition.serving import row_batches
-from attrition.serving.app import GATEWAY, GatewayReplica, parse_args
+from attrition.serving import app, row_batches
 from attrition.serving.placed import reach
 
 
-class UnbatchedReplica(GatewayReplica):
+class UnbatchedReplica(app.GatewayReplica):
     """A gateway whose lines send each part by itself, as many at a time as come."""
 
-    def __init__(self, limits, prediction_log, *others):
-        super().__init__(limits, prediction_log, *others)
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
         application = serve.get_replica_context().app_name
         self._gateway._reach = lambda variant: Line(reach(application, variant, lambda *_: None))
 
@@ -38,6 +37,5 @@ class Line:
 
 def build(args):
     """The application."""
-    limits, log, *_ = parse_args(args)
-    deployment = serve.deployment(name=GATEWAY)(serve.ingress()(UnbatchedReplica))
-    return deployment.bind(limits.model_dump(), log and log.model_dump(mode="json"))
+    app.GatewayReplica = UnbatchedReplica
+    return app.build(args)
