@@ -22,6 +22,7 @@
         ├── AuditUnavailable     the audit log cannot be written or read; the action is refused
         ├── PortInUse
         └── ServingError         the HTTP endpoint or the Serve application
+            └── VariantUnavailable   the deployment of a placed variant
 
 A failed gate is not an error: it is a :class:`attrition.evaluation.gates.Verdict`. Exit codes and HTTP statuses are
 mapped where the process meets the world (``attrition.cli``, ``attrition.serving``), never here.
@@ -162,3 +163,7 @@ class PortInUse(PlatformError):
 
 class ServingError(PlatformError):
     """The HTTP endpoint or the Serve application failed."""
+
+
+class VariantUnavailable(ServingError):
+    """The deployment of a placed variant does not answer, or too many records wait for it."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,6 +11,7 @@ from attrition.cli.console import JsonFlag, JustificationOption, emit, open_work
 from attrition.errors import Fault, UsageError
 
 if TYPE_CHECKING:
+    from attrition.serving.placement import PlacedOptions
     from attrition.serving.traffic_history import TrafficChange
 
 EXIT_GATE_HELD = 3
@@ -106,6 +108,32 @@ def shadow(
 
 
 @app.command()
+def place(
+    ctx: typer.Context,
+    version: VersionArgument,
+    placement: Annotated[
+        Literal["in_process", "deployment"], typer.Argument(help="In the gateway, or in replicas of its own.")
+    ],
+    replicas: Annotated[int | None, typer.Option(min=1, help="Replicas of its deployment.")] = None,
+    max_replicas: Annotated[int | None, typer.Option(min=1, help="Let their number grow with the load.")] = None,
+    options: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML of size, resources, runtime environment and limits.")
+    ] = None,
+    justification: JustificationOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Give a version a Serve deployment of its own, or bring it back into the gateway.
+
+    Example: attrition traffic place 1.1.0 deployment --replicas 2
+    """
+    from attrition.serving.placement import Placement
+
+    placed = read_options(options, num_replicas=replicas, max_replicas=max_replicas)
+    traffic = open_workspace(ctx).traffic
+    _emit(traffic.place(version, Placement(placement), placed, justification=justification), as_json=as_json)
+
+
+@app.command()
 def switch(
     ctx: typer.Context,
     version: VersionArgument,
@@ -180,6 +208,30 @@ def parse_shares(texts: list[str]) -> dict[str, float]:
     if faults:
         raise UsageError(faults)
     return shares
+
+
+def read_options(path: Path | None, **given: int | None) -> PlacedOptions | None:
+    """Options of a deployment: those of a file, with what is given beside it; None when neither is there.
+
+    Raises
+    ------
+    ConfigError
+        No such file, an unknown key, or a value out of range; all faults at once.
+    """
+    from pydantic import ValidationError
+
+    from attrition.errors import ConfigError
+    from attrition.serving.placement import PlacedOptions
+    from attrition.settings import config_faults, load_yaml
+
+    flags = {name: value for name, value in given.items() if value is not None}
+    if path is None and not flags:
+        return None
+    options = PlacedOptions() if path is None else load_yaml(path, PlacedOptions)
+    try:
+        return PlacedOptions.model_validate({**options.model_dump(), **flags})
+    except ValidationError as error:
+        raise ConfigError(config_faults(str(path or "options"), error, PlacedOptions)) from error
 
 
 def _condition(text: str) -> tuple[str, str | None]:

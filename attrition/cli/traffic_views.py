@@ -9,12 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import RenderableType
 
     from attrition.cluster.traffic import Switch, TrafficState
-    from attrition.serving.traffic import Traffic
+    from attrition.serving.deployed import VariantStatus
+    from attrition.serving.traffic import Traffic, Variant
     from attrition.serving.traffic_history import TrafficChange
 
 
@@ -24,7 +25,7 @@ def traffic_view(state: TrafficState) -> RenderableType:
     title = f"Generation {traffic.generation} on {replicas} replica{'' if replicas == 1 else 's'}"
     if traffic.experiment:
         title += f", experiment {traffic.experiment}"
-    return _variants(traffic, title)
+    return _variants(traffic, title, {variant.name: variant for variant in state.status.variants})
 
 
 def change_view(change: TrafficChange) -> RenderableType:
@@ -54,12 +55,23 @@ def history_view(changes: Sequence[TrafficChange]) -> RenderableType:
     return table
 
 
-def _variants(traffic: Traffic, title: str) -> Table:
-    table = _table(title, "variant", "version", "share", "pins", "role")
+def _variants(traffic: Traffic, title: str, found: Mapping[str, VariantStatus] | None = None) -> Table:
+    placed = any(variant.is_placed for variant in traffic.variants)
+    columns = ("variant", "version", "share", "pins", "role", *(("placement",) if placed else ()))
+    table = _table(title, *columns)
     for variant in traffic.variants:
         pins = ", ".join(f"{pin.header}={pin.value}" for pin in traffic.pins if pin.variant == variant.name)
-        table.add_row(variant.name, variant.version, f"{variant.weight:.2%}", pins, _role(traffic, variant.name))
+        cells = [variant.name, variant.version, f"{variant.weight:.2%}", pins, _role(traffic, variant.name)]
+        if placed:
+            cells.append(_placement(variant, (found or {}).get(variant.name)))
+        table.add_row(*cells)
     return table
+
+
+def _placement(variant: Variant, status: VariantStatus | None) -> str:
+    if not variant.is_placed or status is None:
+        return str(variant.placement)
+    return f"{variant.placement}: {status.state}, {status.replicas} replica{'' if status.replicas == 1 else 's'}"
 
 
 def _role(traffic: Traffic, name: str) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from attrition.evaluation.reports import Evaluation
     from attrition.registry.models import Comparison, ModelVersion
     from attrition.serving.control import ServeStatus
+    from attrition.serving.deployed import VariantStatus
 
 _COLOURS = {
     "PASS": "green",
@@ -239,10 +240,15 @@ def status_view(status: ServeStatus) -> RenderableType:
             "endpoint": f"{status.url}/v1/predict",
             "documentation": status.docs_url,
             "Ray dashboard": status.dashboard_url or "off",
-            "versions": ", ".join(f"{v.name}: {v.version} ({v.weight:.0%})" for v in status.variants),
+            "versions": ", ".join(map(_served, status.variants)),
             "replicas": status.replicas,
         },
     )
+
+
+def _served(variant: VariantStatus) -> str:
+    placed = f", own deployment: {variant.state}" if variant.state else ""
+    return f"{variant.name}: {variant.version} ({variant.weight:.0%}{placed})"
 
 
 def predictions_view(employee_ids: pd.Series, scored: pd.DataFrame) -> RenderableType:

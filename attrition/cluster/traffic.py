@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from attrition.registry.bundle import BundleRef
     from attrition.serving.control import ServeControl, ServeStatus
+    from attrition.serving.placement import PlacedOptions, Placement
     from attrition.serving.smoke import SmokeReport
     from attrition.serving.traffic import Traffic, Variant
     from attrition.settings import Settings
@@ -188,6 +189,30 @@ class TrafficControl:
         control, current = self._served()
         wanted = changes.shadow(current, [self._bundle(version, current) for version in versions])
         return self._apply(control, f"shadow {' '.join(versions) or 'none'}", wanted)
+
+    def place(self, version: str, placement: Placement, options: PlacedOptions | None = None) -> TrafficChange:
+        """Have a version scored by a deployment of its own, or in process again; shares, pins and shadows stay.
+
+        A version that is not served yet is loaded without traffic. The deployment runs and has verified the version
+        before the gateway relies on it, and it is removed when no variant is placed there any more.
+
+        Parameters
+        ----------
+        placement
+            Where.
+        options
+            Size, resources and limits of the deployment; None means the defaults.
+
+        Raises
+        ------
+        UsageError
+            Options for a version in process.
+        NotFound, IntegrityError, ServingError
+            As of :meth:`set`; also when the deployment does not become healthy.
+        """
+        control, current = self._served()
+        wanted = changes.place(current, self._bundle(version, current), placement, options)
+        return self._apply(control, f"place {version} {placement}", wanted)
 
     def rollback(self, generation: int | None = None) -> TrafficChange:
         """Put an earlier traffic back: the one before the current, or that of a generation in the history.

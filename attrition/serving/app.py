@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -56,8 +57,9 @@ class GatewayReplica:
         from ray import serve
 
         from attrition.registry.bundle import load_bundle
+        from attrition.serving.placed import reach
 
-        replica = serve.get_replica_context().replica_id.unique_id
+        context = serve.get_replica_context()
         self._log = None if prediction_log is None else PredictionLog(LogConfig.model_validate(prediction_log))
         access_options = AccessOptions.model_validate(access or {})
         self._access = access_options.check()
@@ -70,10 +72,11 @@ class GatewayReplica:
         self._gateway = Gateway(
             Limits.model_validate(limits),
             load_bundle,
-            replica=replica,
+            replica=context.replica_id.unique_id,
             log=self._log,
             access=self._access,
             explanations=route,
+            reach=partial(reach, context.app_name),
         )
         self._export = RayExport(self._gateway.meter, self._log)
         if self._log is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from attrition.errors import ConfigError, Fault, UsageError
+from attrition.serving.placement import Placement
 from attrition.serving.traffic import N_BUCKETS, SMOKE_HEADER, Pin, Share, Traffic, Variant
 from attrition.settings import config_faults
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from attrition.registry.bundle import BundleRef
+    from attrition.serving.placement import PlacedOptions
 
 NAMES = ("blue", "green", "amber", "violet", "teal", "coral", "indigo", "olive", "rose", "slate")
 """Names that variants get, in this order."""
@@ -70,8 +72,8 @@ def shift(
     shadows = tuple(name for name in current.shadows if not weights.get(name))
     start = {"pins": current.pins, "shadows": shadows, "salt": current.salt, "experiment": current.experiment}
     if experiment is not None and experiment != current.experiment:
-        return _settled(weighted, {**start, **_experiment(experiment)}, ranges=())
-    return _settled(weighted, start, ranges=current.ranges)
+        return _settled(weighted, {**start, **_experiment(experiment)}, ranges=(), moves=True)
+    return _settled(weighted, start, ranges=current.ranges, moves=True)
 
 
 def pin(current: Traffic, header: str, value: str, ref: BundleRef) -> Traffic:
@@ -142,6 +144,23 @@ def shadow(current: Traffic, refs: Sequence[BundleRef]) -> Traffic:
     return _settled(variants, {**_kept(current), "shadows": names}, ranges=current.ranges)
 
 
+def place(current: Traffic, ref: BundleRef, placement: Placement, options: PlacedOptions | None = None) -> Traffic:
+    """With a version scored elsewhere than before; one that is new is loaded without traffic.
+
+    Raises
+    ------
+    UsageError
+        Options of a deployment for a version in process.
+    """
+    if options is not None and placement is Placement.IN_PROCESS:
+        raise UsageError(Fault(ref.version, "has options of a deployment", "a version in process has none"))
+    variants = _loaded(current)
+    name = _variant(variants, ref).name
+    moved = {"placement": placement, "deployment": options}
+    variants = [v.model_copy(update=moved) if v.name == name else v for v in variants]
+    return _settled(variants, _kept(current), ranges=current.ranges)
+
+
 def restore(current: Traffic | None, earlier: Traffic) -> Traffic:
     """An earlier traffic exactly as it assigned people; what is active now stays loaded beside it."""
     pins = tuple(each for each in earlier.pins if each.header != SMOKE_HEADER)
@@ -158,10 +177,12 @@ def restore(current: Traffic | None, earlier: Traffic) -> Traffic:
 
 
 def is_same(one: Traffic, other: Traffic) -> bool:
-    """Whether two traffics answer every request by the same version, under the same name and with the same shadows."""
+    """Whether two traffics answer every request by the same version, name and deployment, with the same shadows."""
 
     def facts(traffic: Traffic) -> object:
-        digests = {v.name: v.manifest_sha256 for v in traffic.variants if v.name in traffic.active}
+        digests = {
+            v.name: (v.manifest_sha256, v.placement, v.deployment) for v in traffic.variants if v.name in traffic.active
+        }
         return digests, traffic.ranges, traffic.salt, traffic.pins, set(traffic.shadows)
 
     return facts(one) == facts(other)
@@ -246,9 +267,13 @@ def _free_name(variants: Iterable[Variant]) -> str:
 
 
 def _settled(
-    variants: Sequence[Variant], fields: Mapping[str, object], *, ranges: Iterable[tuple[int, int, str]]
+    variants: Sequence[Variant],
+    fields: Mapping[str, object],
+    *,
+    ranges: tuple[tuple[int, int, str], ...],
+    moves: bool = False,
 ) -> Traffic:
-    """The traffic of these variants, the active first, with a layout as near to `ranges` as it goes.
+    """The traffic of these variants, the active first: with these ranges, or as near to them as new weights let it.
 
     The champion is the first active variant.
     """
@@ -258,7 +283,8 @@ def _settled(
     unweighted.sort(key=lambda variant: variant.name not in draft.active)
     settled = {**fields, "variants": (*weighted, *unweighted)}
     plain = _checked(settled)
-    shares = reallocate(ranges, {variant.name: variant.weight for variant in weighted})
+    # rounded ranges may differ from their weights by a whole bucket, which is no reason to move anybody
+    shares = reallocate(ranges, {variant.name: variant.weight for variant in weighted}) if moves else ranges
     if shares == plain.ranges:
         return plain
     return _checked({**settled, "layout": tuple(Share(end=high, variant=name) for _, high, name in shares)})

@@ -226,7 +226,11 @@ class ServeConfig(_Strict):
     def request(
         self, traffic: Traffic, log: LogConfig | None, access: AccessOptions | None = None, *, host: str, port: int
     ) -> dict[str, Any]:
-        """Body of Serve's declarative REST call: this file, the addresses and the traffic."""
+        """Body of Serve's declarative REST call: this file, the addresses and the traffic.
+
+        Without the deployments of placed variants, which must run before the gateway gets the traffic; see
+        :func:`attrition.serving.placement.placed_applications`.
+        """
         document = self.model_dump(mode="json", exclude_none=True)
         document["applications"][0]["args"]["prediction_log"] = log and log.model_dump(mode="json")
         if access is not None:

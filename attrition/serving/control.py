@@ -13,7 +13,21 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from attrition.errors import Fault, RayUnreachable, ServingError
-from attrition.serving.traffic import Traffic
+from attrition.serving.deployed import (
+    VariantStatus,
+    application_config,
+    deployed_traffic,
+    message,
+    other_configs,
+    placed_configs,
+    readable,
+    relied_on,
+    running_replicas,
+    serve_options,
+    traffic_of,
+    variant_statuses,
+)
+from attrition.serving.placement import placed_applications
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,31 +37,16 @@ if TYPE_CHECKING:
     from attrition.serving.access_options import AccessOptions
     from attrition.serving.config import ServeConfig
     from attrition.serving.prediction_log import LogConfig
+    from attrition.serving.traffic import Traffic
 
 APPLICATIONS = "/api/serve/applications/"
 
 DEPLOY_TIMEOUT_SECONDS = 120.0
 """A first start takes 10 to 30 s on two cores; beyond this something is wrong."""
 
+_FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
 _POLL_SECONDS = 0.05
 _RECOVERY_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class VariantStatus:
-    """A served variant.
-
-    Attributes
-    ----------
-    name, version : str
-        Role and semantic version.
-    weight : float
-        Share of the traffic.
-    """
-
-    name: str
-    version: str
-    weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +133,7 @@ class ServeControl:
         """
         before = self._details()
         name = config.application.name
-        deployed = _deployed_traffic(before, name)
+        deployed = deployed_traffic(before, name)
         generation = max(after_generation, deployed.generation if deployed else -1) + 1
         traffic = traffic.model_copy(update={"generation": generation})
         request = config.request(traffic, log, access, host=host, port=port)
@@ -160,7 +159,7 @@ class ServeControl:
             The dashboard does not answer.
         """
         before = self._details()
-        known, deployed = _application_config(before, name), _deployed_traffic(before, name)
+        known, deployed = application_config(before, name), deployed_traffic(before, name)
         if known is None or deployed is None:
             raise ServingError(
                 Fault(f"Serve application {name}", "does not run", remedy="start it: attrition serve up")
@@ -170,11 +169,13 @@ class ServeControl:
         application = {
             **known,
             "deployments": [
-                {**deployment, "user_config": document} if _traffic_of(deployment) else deployment
+                {**deployment, "user_config": document} if traffic_of(deployment) else deployment
                 for deployment in known["deployments"]
             ],
         }
-        return self._apply(before, name, {**_kept(before), "applications": [application]}, traffic, timeout_seconds)
+        return self._apply(
+            before, name, {**serve_options(before), "applications": [application]}, traffic, timeout_seconds
+        )
 
     def traffic(self, name: str) -> Traffic | None:
         """The traffic that an application is configured with; None when it is not deployed.
@@ -184,7 +185,7 @@ class ServeControl:
         RayUnreachable
             The dashboard does not answer.
         """
-        return _deployed_traffic(self._details(), name)
+        return deployed_traffic(self._details(), name)
 
     def _apply(
         self,
@@ -194,22 +195,55 @@ class ServeControl:
         traffic: Traffic,
         timeout_seconds: float,
     ) -> ServeStatus:
-        """Deploy a request for one application beside the others; put back what was there when it cannot be loaded."""
-        known, deployed = _application_config(before, name), _deployed_traffic(before, name)
-        others = _other_configs(before, name)
-        self._put({**request, "applications": [*request["applications"], *others]})
+        """Deploy a request for one application beside the others; put back what was there when it cannot be loaded.
+
+        Deployments of placed variants start before the gateway gets the traffic that needs them, and those of the
+        traffic before stop after it.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        known, deployed = application_config(before, name), deployed_traffic(before, name)
+        others, there = other_configs(before, name), placed_configs(before, name)
+        wanted = {application["name"]: application for application in placed_applications(name, traffic)}
+        missing = wanted.keys() - there.keys()
+        beside = [*{**wanted, **there}.values(), *others]
+        running = [] if known is None else [known]
         try:
-            self._await_traffic(name, traffic, time.monotonic() + timeout_seconds)
+            if missing:
+                self._put({**request, "applications": [*running, *beside]})
+            for each in sorted(missing | relied_on(name, traffic, deployed)):
+                self._await_running(each, deadline)
+            self._put({**request, "applications": [*request["applications"], *beside]})
+            self._await_traffic(name, traffic, deadline)
         except ServingError:
             current = self.traffic(name)
-            if known is not None and (current is None or current == traffic):
+            if current is None or (known is not None and current in (traffic, deployed)):
                 # a replica that Serve starts later must find the traffic that the others still serve
-                self._put({**request, "applications": [known, *others]})
-                if deployed is not None:
+                self._put({**request, "applications": [*running, *there.values(), *others]})
+                if deployed is not None and current == traffic:
                     with contextlib.suppress(ServingError):
                         self._await_traffic(name, deployed, time.monotonic() + timeout_seconds)
             raise
+        if there.keys() - wanted.keys():
+            self._put({**request, "applications": [*request["applications"], *wanted.values(), *others]})
         return self.status(name)
+
+    def _await_running(self, name: str, deadline: float) -> None:
+        """Return when Serve calls the deployment of a placed variant healthy: it has verified its bundle then.
+
+        Raises
+        ------
+        ServingError
+            It does not become healthy.
+        """
+        while True:
+            details = self._details()
+            state = details.get("applications", {}).get(name, {}).get("status", "NOT_STARTED")
+            if state == "RUNNING":
+                return
+            if state in _FAILED or time.monotonic() > deadline:
+                remedy = readable(message(details, name)) or f"see {self.dashboard_url}"
+                raise ServingError(Fault(f"Serve application {name}", state, remedy=remedy))
+            time.sleep(_POLL_SECONDS)
 
     def port(self) -> int | None:
         """HTTP port on which Serve listens on this Ray; None while Serve has not been started.
@@ -233,7 +267,12 @@ class ServeControl:
         return self._status(self._details(), name)
 
     def remove(self, name: str, *, timeout_seconds: float = 60.0) -> bool:
-        """Remove the application, and Serve itself when it was the last one; False when there was none.
+        """Remove the application and the deployments of its variants, and Serve itself when nothing else is left.
+
+        Returns
+        -------
+        bool
+            False when there was none.
 
         Raises
         ------
@@ -246,13 +285,14 @@ class ServeControl:
         applications = details.get("applications", {})
         if name not in applications:
             return False
-        others = _other_configs(details, name)
+        others = other_configs(details, name)
         if others:
-            self._put({**_kept(details), "applications": others})
+            self._put({**serve_options(details), "applications": others})
         else:
             self._call("DELETE", timeout_seconds=timeout_seconds)
         deadline = time.monotonic() + timeout_seconds
-        while name in self._details().get("applications", {}):
+        own = {name, *placed_configs(details, name)}
+        while own & self._details().get("applications", {}).keys():
             if time.monotonic() > deadline:
                 raise ServingError(f"The application {name} is still there after {timeout_seconds:.0f} s.")
             time.sleep(_POLL_SECONDS)
@@ -268,16 +308,16 @@ class ServeControl:
             while time.monotonic() < deadline:
                 details = self._details()
                 status = self._status(details, name)
-                if status.state in {"DEPLOY_FAILED", "UNHEALTHY"}:
+                if status.state in _FAILED:
                     raise ServingError(
-                        Fault(f"Serve application {name}", status.state, remedy=_readable(status.message))
+                        Fault(f"Serve application {name}", status.state, remedy=readable(status.message))
                     )
-                found = _deployed_traffic(details, name)
+                found = deployed_traffic(details, name)
                 if found is not None and found.generation >= traffic.generation and found != traffic:
                     raise ServingError(
                         Fault(f"Serve application {name}", "another change came at the same time", remedy="look at it")
                     )
-                replicas = _running_replicas(details, name)
+                replicas = running_replicas(details, name)
                 # the balancer decides who answers: more questions than replicas, so that each is met soon
                 for _ in range(2 * max(1, len(replicas - confirmed))):
                     confirmed |= _confirmation(http, name, traffic.generation)
@@ -288,7 +328,7 @@ class ServeControl:
             Fault(
                 f"Serve application {name}",
                 f"state {status.state} with {status.replicas} running replicas after the time allowed",
-                remedy=_readable(status.message) or f"see {self.dashboard_url}",
+                remedy=readable(status.message) or f"see {self.dashboard_url}",
             )
         )
 
@@ -296,20 +336,19 @@ class ServeControl:
         application = details.get("applications", {}).get(name)
         if application is None:
             return ServeStatus(running=False, state="NOT_STARTED", url=self.url, dashboard_url=self.dashboard_url)
-        traffic = _deployed_traffic(details, name)
-        deployments = application.get("deployments", {}).values()
-        messages = [application.get("message", ""), *(deployment.get("message", "") for deployment in deployments)]
-        replicas = len(_running_replicas(details, name))
+        traffic = deployed_traffic(details, name)
+        said = [message(details, each) for each in (name, *placed_configs(details, name))]
+        replicas = len(running_replicas(details, name))
         return ServeStatus(
             running=application["status"] == "RUNNING" and replicas > 0,
             state=application["status"],
             url=self.url,
             docs_url=f"{self.url}/docs",
             dashboard_url=self.dashboard_url,
-            variants=tuple(VariantStatus(v.name, v.version, v.weight) for v in traffic.variants) if traffic else (),
+            variants=variant_statuses(details, name),
             generation=traffic.generation if traffic else -1,
             replicas=replicas,
-            message=" ".join(message for message in messages if message),
+            message=" ".join(each for each in said if each),
         )
 
     def _details(self) -> dict[str, Any]:
@@ -353,7 +392,7 @@ class ServeControl:
             )
         if not response.is_success:
             raise ServingError(
-                Fault(self.dashboard_url, f"Serve answered {response.status_code}", remedy=_readable(response.text))
+                Fault(self.dashboard_url, f"Serve answered {response.status_code}", remedy=readable(response.text))
             )
         return response
 
@@ -384,60 +423,3 @@ def _confirmation(http: httpx.Client, name: str, generation: int) -> set[str]:
             Fault(f"Serve application {name}", "the change was not applied", remedy=str(rejected["reason"]))
         )
     return {str(answer.get("replica"))} if answer.get("generation") == generation else set()
-
-
-def _kept(details: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of Serve itself, which a request must repeat."""
-    options = {"proxy_location": details.get("proxy_location"), "http_options": details.get("http_options")}
-    return {key: value for key, value in options.items() if value}
-
-
-def _other_configs(details: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Configurations of the other applications: one that a request omits would be deleted."""
-    return [
-        application["deployed_app_config"]
-        for other, application in details.get("applications", {}).items()
-        if other != name and application.get("deployed_app_config")
-    ]
-
-
-def _application_config(details: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    application = details.get("applications", {}).get(name) or {}
-    deployed = application.get("deployed_app_config")
-    return deployed if isinstance(deployed, dict) else None
-
-
-def _deployed_traffic(details: Mapping[str, Any], name: str) -> Traffic | None:
-    """The traffic in an application's configuration, or None when there is none that this version can read."""
-    deployed = _application_config(details, name) or {}
-    found = (_traffic_of(deployment) for deployment in deployed.get("deployments", []))
-    return next((traffic for traffic in found if traffic is not None), None)
-
-
-def _traffic_of(deployment: Mapping[str, Any]) -> Traffic | None:
-    from pydantic import ValidationError
-
-    try:
-        return Traffic.model_validate(deployment.get("user_config"))
-    except ValidationError:
-        return None
-
-
-def _running_replicas(details: Mapping[str, Any], name: str) -> set[str]:
-    """Running replicas of the deployment that has the traffic; others neither score nor confirm it."""
-    application = details.get("applications", {}).get(name) or {}
-    configured = (_application_config(details, name) or {}).get("deployments", [])
-    without = {deployment["name"] for deployment in configured if _traffic_of(deployment) is None}
-    return {
-        replica["replica_id"]
-        for deployment_name, deployment in application.get("deployments", {}).items()
-        if deployment_name not in without
-        for replica in deployment.get("replicas", [])
-        if replica.get("state") == "RUNNING"
-    }
-
-
-def _readable(message: str) -> str:
-    """The end of a message that may hold a whole traceback: its last lines say what happened."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return " / ".join(lines[-3:])[-600:]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from attrition.serving.scoring import Scores
-    from attrition.serving.snapshot import Snapshot
+    from attrition.serving.snapshot import Lane, Snapshot
 
     Protocol = Callable[["Exchange"], bytes | Problem]
     Headers = Iterable[tuple[bytes, bytes]]
@@ -44,9 +44,11 @@ class Exchange:
         Decoded records; empty until they are scored.
     scores : list of Scores
         By variant; empty until records are scored.
+    refused_by : Lane or None
+        The placed variant that was not reached, if that is why nothing was scored.
     """
 
-    __slots__ = ("body", "headers", "path", "records", "scores", "snapshot")
+    __slots__ = ("body", "headers", "path", "records", "refused_by", "scores", "snapshot")
 
     def __init__(self, snapshot: Snapshot, path: str, headers: Headers, body: bytes) -> None:
         self.snapshot = snapshot
@@ -55,6 +57,7 @@ class Exchange:
         self.body = body
         self.records: Sequence[Any] = ()
         self.scores: list[Scores] = []
+        self.refused_by: Lane | None = None
 
     def score(self, records: Sequence[Any]) -> list[Scores]:
         """Score the request's records, once; they are structs of the snapshot's codec."""
@@ -78,7 +81,12 @@ class Exchange:
         """
         self.snapshot, self.body = snapshot, body
         answer = answer_native(self)
-        return answer if isinstance(answer, Problem) else (answer, ", ".join(sorted(self._distinct("version"))))
+        return answer if isinstance(answer, Problem) else (answer, self.versions)
+
+    @property
+    def versions(self) -> str:
+        """Versions that answered, comma-separated."""
+        return ", ".join(sorted(self._distinct("version")))
 
     @property
     def served(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -88,7 +96,7 @@ class Exchange:
             return (*only.lane.headers, (b"x-assignment-reason", _REASONS[only.reasons[0]]))
         reasons = {reason for group in self.scores for reason in group.reasons}
         return (
-            (b"x-model-version", ", ".join(sorted(self._distinct("version"))).encode()),
+            (b"x-model-version", self.versions.encode()),
             (b"x-variant", ", ".join(sorted(self._distinct("variant"))).encode()),
             (b"x-assignment-reason", ", ".join(sorted(reasons)).encode()),
         )

@@ -24,6 +24,7 @@ from attrition.serving import tracing
 from attrition.serving.compression import GZIP_NAMES, gunzip
 from attrition.serving.exchange import Exchange, answer_native
 from attrition.serving.metrics import Meter
+from attrition.serving.placed_exchange import answer_placed, translate_placed
 from attrition.serving.protocols import dispatch, explain, outcomes, problems
 from attrition.serving.shadow import ShadowQueue
 from attrition.serving.snapshot import Snapshot, load_snapshot
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
     from attrition.serving.access import AccessCheck
+    from attrition.serving.batcher import Batcher
     from attrition.serving.exchange import Protocol
     from attrition.serving.explain_route import ExplainRoute
     from attrition.serving.prediction_log import PredictionLog as Log
     from attrition.serving.snapshot import Bundle
+    from attrition.serving.traffic import Variant
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -104,6 +107,8 @@ class Gateway:
         Checks who asks; None: everybody may ask everything.
     explanations
         Answers ``/v1/explain``; None: there is no such path.
+    reach
+        Opens the line to the deployment of a placed variant, which calls back after each batch; None: none is placed.
 
     Attributes
     ----------
@@ -123,6 +128,7 @@ class Gateway:
         log: Log | None = None,
         access: AccessCheck | None = None,
         explanations: ExplainRoute | None = None,
+        reach: Callable[[Variant, Callable[[bool, int], None]], Batcher] | None = None,
     ) -> None:
         self.limits = limits
         self.replica = replica
@@ -134,6 +140,7 @@ class Gateway:
         self.explanations = explanations
         self.shadow = ShadowQueue(limits.max_shadow_records, self.meter, log=None if log is None else log.append)
         self._load = load
+        self._reach = None if reach is None else lambda variant: reach(variant, partial(self.meter.batch, variant))
         self._changing = asyncio.Lock()
         self._pages: ASGIApp | None = None
 
@@ -150,11 +157,14 @@ class Gateway:
         async with self._changing:
             try:
                 traffic = parse_traffic(user_config)
+                previous = self.snapshot
                 # reading and verifying files blocks; requests go on meanwhile
-                self.snapshot = await asyncio.to_thread(
-                    load_snapshot, traffic, self._load, max_records=self.limits.max_records, previous=self.snapshot
-                )
+                self.snapshot = await self._loaded(traffic)
                 self.rejection = None
+                if previous is not None and previous.placed:
+                    # whoever waits for this change stops a deployment then: its last requests must be answered
+                    left = previous.batchers - self.snapshot.batchers
+                    await asyncio.gather(*(batcher.drained() for batcher in left))
             except Exception as error:  # whatever a broken bundle raises, the old snapshot stays
                 if self.snapshot is None:
                     raise
@@ -163,6 +173,17 @@ class Gateway:
                 self.rejection = Rejection(generation if isinstance(generation, int) else -1, reason)
                 kept = self.snapshot.traffic.generation
                 logger.exception("Traffic generation %s was refused; generation %s stays", generation, kept)
+
+    async def _loaded(self, traffic: Traffic) -> Snapshot:
+        previous = self.snapshot
+        limit = self.limits.max_records
+        snapshot = await asyncio.to_thread(
+            load_snapshot, traffic, self._load, max_records=limit, previous=previous, reach=self._reach
+        )
+        # a replica that starts serves what it can; a change waits until what is new in it can be reached
+        if previous is not None and snapshot.placed:
+            await asyncio.gather(*(batcher.probe() for batcher in snapshot.batchers - previous.batchers))
+        return snapshot
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -208,12 +229,12 @@ class Gateway:
                 answer = problems.not_ready("ask again when /readiness answers 200")
             else:
                 exchange = Exchange(self.snapshot, path, scope["headers"], body)
-                answer = protocol(exchange)
+                answer = await answer_placed(exchange) if self.snapshot.placed else protocol(exchange)
         except Exception:
             logger.exception("A scoring request failed")
             answer = problems.internal()
         if isinstance(answer, problems.Problem):
-            self.meter.failed(answer.kind)
+            self.meter.failed(answer.kind, exchange.refused_by if exchange is not None else None)
             await respond(send, answer.status, answer.body, problems.CONTENT_TYPE, *answer.headers)
             return
         assert exchange is not None
@@ -232,14 +253,19 @@ class Gateway:
             return exchange.predict(snapshot, body)
 
         read = partial(self._body, scope, receive, json_only=False)
-        reply = await dispatch.answer(scope, path, read, self.snapshot, predict)
+        if self.snapshot is not None and self.snapshot.placed:
+            reply, asked = await translate_placed(scope, path, read, lambda: self.snapshot)
+            exchanges += [asked] if asked else []
+        else:
+            reply = await dispatch.answer(scope, path, read, self.snapshot, predict)
         if reply is None:
             return
         scored = [exchange for exchange in exchanges if exchange.scores and reply.status == 200]
         for exchange in scored:
             self._account(exchange, time.perf_counter() - started)
         if reply.status >= 400:
-            self.meter.failed("protocol")
+            refused_by = next((exchange.refused_by for exchange in exchanges if exchange.refused_by), None)
+            self.meter.failed("variant-unavailable" if refused_by else "protocol", refused_by)
         known = {name for name, _ in reply.headers}
         served = [header for exchange in scored for header in exchange.served if header[0] not in known]
         await respond(send, reply.status, reply.body, reply.content_type, *reply.headers, *served)

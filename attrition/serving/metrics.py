@@ -10,6 +10,9 @@ ray_prediction_requests_total              model_version, variant        request
 ray_prediction_records_total               model_version, variant        records that it answered
 ray_prediction_errors_total                model_version, variant, kind  requests that were answered by a problem
 ray_prediction_duration_seconds            model_version, variant        histogram: arrival to encoded answer
+ray_placed_batches_total                   model_version, variant        answered calls of its own deployment
+ray_placed_records_total                   model_version, variant        records in them
+ray_placed_failures_total                  model_version, variant        calls without an answer, or a late one
 ray_shadow_scored_total                    model_version, variant        copies that a shadow scored
 ray_shadow_dropped_total                   model_version, variant        copies that found its queue full
 ray_shadow_failed_total                    model_version, variant        copies on which it raised
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from attrition.serving.prediction_log import PredictionLog
     from attrition.serving.scoring import Scores
     from attrition.serving.snapshot import Lane
+    from attrition.serving.traffic import Variant
 
 NONE = "none"
 """Version and variant of a request that reached none."""
@@ -56,6 +60,9 @@ COUNTERS: Mapping[str, str] = {
     "prediction_requests": "Requests with at least one record that the variant answered.",
     "prediction_records": "Records that the variant answered.",
     "prediction_errors": "Requests that were answered by a problem document.",
+    "placed_batches": "Calls of the variant's own deployment that were answered.",
+    "placed_records": "Records in them.",
+    "placed_failures": "Calls that were not answered, or not in time.",
     "shadow_scored": "Copies of records that the shadow scored.",
     "shadow_dropped": "Copies of records that found the shadow's queue full.",
     "shadow_failed": "Copies of records on which the shadow raised.",
@@ -121,6 +128,15 @@ class Meter:
     def shadow(self, event: str, lane: Lane, n_records: int) -> None:
         """Copies of records were ``scored``, ``dropped``, ``failed``, or scored with ``disagreements``."""
         self._readings.counts["shadow_" + event, lane.labels] += n_records
+
+    def batch(self, variant: Variant, answered: bool, n_records: int) -> None:
+        """A call of a placed variant's deployment ended."""
+        labels = (variant.version, variant.name)
+        if answered:
+            self._readings.counts["placed_batches", labels] += 1
+            self._readings.counts["placed_records", labels] += n_records
+        else:
+            self._readings.counts["placed_failures", labels] += 1
 
     def drain(self) -> Readings:
         """What was counted since the last call."""

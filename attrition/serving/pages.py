@@ -48,6 +48,10 @@ class Pages:
                 "generation": gateway.snapshot.traffic.generation,
                 # a log in trouble must not take the replica out of rotation: it goes on scoring
                 "prediction_log": gateway.log and gateway.log.health().to_dict(),
+                # nor one of several variants, whose people are told 503
+                "unreachable": [
+                    name for name, lane in gateway.snapshot.lanes.items() if lane.batcher and lane.batcher.is_failing
+                ],
                 "rejected": rejection and {"generation": rejection.generation, "reason": rejection.reason},
             }
         )
@@ -63,6 +67,7 @@ class Pages:
                 "name": lane.variant.name,
                 "version": lane.variant.version,
                 "weight": lane.variant.weight,
+                "placement": lane.variant.placement,
                 "threshold": lane.bundle.threshold,
                 "manifest_sha256": lane.variant.manifest_sha256,
                 "features": list(lane.bundle.schema.names),

@@ -89,17 +89,22 @@ def score(snapshot: Snapshot, records: Sequence[Any], pinned: tuple[Variant, Rea
     )
     if len(records) == 1:
         lane, reason = fixed or assign(snapshot, records[0])
-        return [_score_one(lane, reason, records[0])]
+        return [score_one(lane, reason, records[0])]
     if fixed:
         lane, reason = fixed
         return [score_lane(lane, records, range(len(records)), [reason] * len(records))]
-    drawn: dict[str, tuple[Lane, list[int], list[Reason]]] = {}
+    return [score_lane(lane, records, rows, reasons) for lane, rows, reasons in drawn(snapshot, records)]
+
+
+def drawn(snapshot: Snapshot, records: Sequence[Any]) -> list[tuple[Lane, list[int], list[Reason]]]:
+    """Records that decide each for itself, by the variant that they fall to: positions and reasons."""
+    found: dict[str, tuple[Lane, list[int], list[Reason]]] = {}
     for row, record in enumerate(records):
         lane, reason = assign(snapshot, record)
-        _, rows, reasons = drawn.setdefault(lane.variant.name, (lane, [], []))
+        _, rows, reasons = found.setdefault(lane.variant.name, (lane, [], []))
         rows.append(row)
         reasons.append(reason)
-    return [score_lane(lane, records, rows, reasons) for lane, rows, reasons in drawn.values()]
+    return list(found.values())
 
 
 def assign(snapshot: Snapshot, record: Any) -> tuple[Lane, Reason]:
@@ -129,9 +134,16 @@ def score_lane(
     )
 
 
-def _score_one(lane: Lane, reason: Reason, record: Any) -> Scores:
-    values: Any = lane.select(record)
-    if None in values:
-        values = tuple(_NAN if value is None else value for value in values)
+def score_one(lane: Lane, reason: Reason, record: Any) -> Scores:
+    """Score the only record of a request."""
+    values = feature_values(lane, record)
     probability = lane.bundle.scorer.score_one(values)
     return Scores(lane, (0,), [record.employee_id], [new_prediction_id()], [reason], [probability], values)
+
+
+def feature_values(lane: Lane, record: Any) -> tuple[float, ...]:
+    """A record's values in the order of the version's features, NaN where missing."""
+    values: Any = lane.select(record)
+    if None in values:
+        return tuple(_NAN if value is None else value for value in values)
+    return values  # type: ignore[no-any-return]

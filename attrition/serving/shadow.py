@@ -12,6 +12,8 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from attrition.errors import VariantUnavailable
+from attrition.serving.placed_scoring import score_lane_placed
 from attrition.serving.scoring import score_lane
 from attrition.serving.traffic import Reason
 
@@ -84,7 +86,9 @@ class ShadowQueue:
             lane, copies = self._next_slice()
             self._n_waiting -= len(copies)
             try:
-                self._score(lane, copies)
+                await self._score(lane, copies)
+            except VariantUnavailable:  # its own line logs that, once
+                self._meter.shadow("failed", lane, len(copies))
             except Exception:
                 self._meter.shadow("failed", lane, len(copies))
                 logger.exception("Shadow variant %s could not score", lane.variant.name)
@@ -106,15 +110,14 @@ class ShadowQueue:
         self._waiting.extendleft(reversed(others))
         return lane, gathered
 
-    def _score(self, lane: Lane, copies: list[_Copy]) -> None:
+    async def _score(self, lane: Lane, copies: list[_Copy]) -> None:
         n = len(copies)
-        scores = score_lane(
-            lane,
-            [copy.record for copy in copies],
-            range(n),
-            [Reason.SHADOW] * n,
-            [copy.prediction_id for copy in copies],
-        )
+        records, rows, reasons = [copy.record for copy in copies], range(n), [Reason.SHADOW] * n
+        shadow_of = [copy.prediction_id for copy in copies]
+        if lane.batcher is None:
+            scores = score_lane(lane, records, rows, reasons, shadow_of)
+        else:
+            scores = await score_lane_placed(lane, lane.batcher, records, rows, reasons, shadow_of)
         pairs = zip(copies, scores.probabilities, strict=True)
         differing = sum((probability >= scores.threshold) != copy.decision for copy, probability in pairs)
         self._meter.shadow("scored", lane, n)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrition.errors import Fault, IntegrityError
+from attrition.errors import Fault, IntegrityError, ServingError
 from attrition.serving.records import RecordCodec, request_schema, selector
 from attrition.serving.traffic import Reason
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from attrition.data.schema import FeatureSchema
     from attrition.scoring.scorer import Scorer
+    from attrition.serving.batcher import Batcher
     from attrition.serving.traffic import Split, Traffic, Variant
 
 
@@ -38,6 +39,26 @@ class Bundle(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PlacedBundle:
+    """What the gateway keeps of a version that a deployment of its own scores: all but the scorer, and its memory."""
+
+    version: str
+    schema: FeatureSchema
+    threshold: float
+
+    @property
+    def scorer(self) -> Scorer:
+        """There is none.
+
+        Raises
+        ------
+        ServingError
+            Always.
+        """
+        raise ServingError(Fault(f"version {self.version}", "is scored by its own deployment, not in this process"))
+
+
+@dataclass(frozen=True, slots=True)
 class Lane:
     """One variant, ready to score.
 
@@ -53,6 +74,8 @@ class Lane:
         Version and name, the labels of its metrics.
     headers : tuple of (bytes, bytes)
         Response headers that name it.
+    batcher : Batcher or None
+        The line to its own deployment; None when it is scored here.
     """
 
     variant: Variant
@@ -60,12 +83,13 @@ class Lane:
     select: Callable[[Any], tuple[float | None, ...]]
     labels: tuple[str, str]
     headers: tuple[tuple[bytes, bytes], ...]
+    batcher: Batcher | None = None
 
     @classmethod
-    def of(cls, variant: Variant, bundle: Bundle) -> Lane:
+    def of(cls, variant: Variant, bundle: Bundle, batcher: Batcher | None = None) -> Lane:
         """The lane of a variant and the version that it names."""
         headers = ((b"x-model-version", variant.version.encode()), (b"x-variant", variant.name.encode()))
-        return cls(variant, bundle, selector(bundle.schema.names), (variant.version, variant.name), headers)
+        return cls(variant, bundle, selector(bundle.schema.names), (variant.version, variant.name), headers, batcher)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +112,8 @@ class Snapshot:
         Decoder for records that any variant may answer.
     sole_reason : Reason
         Why `sole` answers.
+    placed : bool
+        A variant has a deployment of its own: scoring has to be awaited.
     """
 
     traffic: Traffic
@@ -97,11 +123,17 @@ class Snapshot:
     shadows: tuple[Lane, ...]
     codec: RecordCodec
     sole_reason: Reason = Reason.SOLE
+    placed: bool = False
 
     @property
     def schema(self) -> FeatureSchema:
         """Features that a request may have."""
         return self.codec.schema
+
+    @property
+    def batchers(self) -> frozenset[Batcher]:
+        """The lines to placed variants."""
+        return frozenset(lane.batcher for lane in self.lanes.values() if lane.batcher is not None)
 
 
 def load_snapshot(
@@ -110,29 +142,41 @@ def load_snapshot(
     *,
     max_records: int,
     previous: Snapshot | None = None,
+    reach: Callable[[Variant], Batcher] | None = None,
 ) -> Snapshot:
     """Load and verify every version of `traffic`, then build the snapshot; versions of `previous` are reused.
+
+    Parameters
+    ----------
+    load
+        From a bundle's folder and digest to the verified version.
+    max_records
+        Largest number of records in one request.
+    reach
+        Opens the line to the deployment of a placed variant; None where there is no such thing.
 
     Raises
     ------
     AttritionError
         A version cannot be loaded or is not the one that was announced; nothing has changed then.
     """
-    warm = {lane.variant.manifest_sha256: lane.bundle for lane in previous.lanes.values()} if previous else {}
-    bundles: dict[str, Bundle] = {}
+    warm = {_scored_by(lane.variant): lane for lane in previous.lanes.values()} if previous else {}
+    lanes: dict[str, Lane] = {}
     for variant in traffic.variants:
-        known = bundles.get(variant.manifest_sha256) or warm.get(variant.manifest_sha256)
-        bundle = known or load(variant.bundle, variant.manifest_sha256)
-        if bundle.version != variant.version:
+        place = _scored_by(variant)
+        known = warm.get(place)
+        if known is None:
+            known = Lane.of(variant, *_load(variant, load, reach))
+            warm[place] = known
+        if known.bundle.version != variant.version:
             raise IntegrityError(
                 Fault(
                     f"variant {variant.name}",
-                    f"the bundle holds version {bundle.version}, the traffic announces {variant.version}",
+                    f"the bundle holds version {known.bundle.version}, the traffic announces {variant.version}",
                     remedy="export the bundle again",
                 )
             )
-        bundles[variant.manifest_sha256] = bundle
-    lanes = {variant.name: Lane.of(variant, bundles[variant.manifest_sha256]) for variant in traffic.variants}
+        lanes[variant.name] = Lane.of(variant, known.bundle, known.batcher)
     split = traffic.split
     return Snapshot(
         traffic=traffic,
@@ -141,7 +185,26 @@ def load_snapshot(
         sole=lanes[split.sole.name] if split.sole else None,
         shadows=tuple(lanes[name] for name in traffic.shadows),
         codec=_codec(lanes.values(), max_records, previous),
+        placed=any(lane.batcher is not None for lane in lanes.values()),
     )
+
+
+def _scored_by(variant: Variant) -> tuple[object, ...]:
+    """What two variants have in common when one loaded version, and one line to it, serves both."""
+    if not variant.is_placed:
+        return (variant.manifest_sha256,)
+    return variant.manifest_sha256, variant.bundle, variant.options.model_dump_json()
+
+
+def _load(
+    variant: Variant, load: Callable[[str, str], Bundle], reach: Callable[[Variant], Batcher] | None
+) -> tuple[Bundle, Batcher | None]:
+    bundle = load(variant.bundle, variant.manifest_sha256)
+    if not variant.is_placed:
+        return bundle, None
+    if reach is None:
+        raise ServingError(Fault(f"variant {variant.name}", "has a deployment of its own, which is not reached here"))
+    return PlacedBundle(bundle.version, bundle.schema, bundle.threshold), reach(variant)
 
 
 def _codec(lanes: Iterable[Lane], max_records: int, previous: Snapshot | None) -> RecordCodec:

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from attrition.serving.placement import PlacedOptions, Placement
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -75,6 +77,26 @@ class Variant(BaseModel):
     """Digest of the bundle's manifest: a replica loads these bytes or nothing."""
     weight: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     """Share of the traffic, in [0, 1]; 0 keeps the version loaded without traffic."""
+    placement: Placement = Placement.IN_PROCESS
+    """Whether the gateway scores it, or a deployment of its own."""
+    deployment: PlacedOptions | None = None
+    """Size and limits of that deployment; None means their defaults."""
+
+    @model_validator(mode="after")
+    def _has_options_for_a_deployment_alone(self) -> Self:
+        if self.deployment is not None and not self.is_placed:
+            raise ValueError(f"{self.name} has options of a deployment, but its placement is {self.placement}")
+        return self
+
+    @property
+    def is_placed(self) -> bool:
+        """It has a deployment of its own."""
+        return self.placement is Placement.DEPLOYMENT
+
+    @property
+    def options(self) -> PlacedOptions:
+        """Of its own deployment."""
+        return self.deployment or PlacedOptions()
 
 
 class Pin(BaseModel):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from attrition.cluster.traffic import Switch, TrafficState
     from attrition.governance.guard import Entry, Guard
     from attrition.registry.bundle import BundleRef
+    from attrition.serving.placement import PlacedOptions, Placement
     from attrition.serving.traffic_history import TrafficChange
     from attrition.settings import Settings
 
@@ -76,6 +77,26 @@ class Traffic:
     def shadow(self, versions: Sequence[str], *, justification: str | None = None) -> TrafficChange:
         """Have exactly these versions score copies of every record; none stops all shadows."""
         return self._change(lambda control: control.shadow(versions), {"shadow": list(versions)}, justification)
+
+    def place(
+        self,
+        version: str,
+        placement: Placement,
+        options: PlacedOptions | None = None,
+        *,
+        justification: str | None = None,
+    ) -> TrafficChange:
+        """Have a version scored by a deployment of its own, or in process again; shares, pins and shadows stay.
+
+        Parameters
+        ----------
+        placement
+            Where.
+        options
+            Size, resources and limits of the deployment; None means the defaults.
+        """
+        details = {"place": version, "placement": str(placement)}
+        return self._change(lambda control: control.place(version, placement, options), details, justification)
 
     def rollback(self, generation: int | None = None, *, justification: str | None = None) -> TrafficChange:
         """Put an earlier traffic back: the one before the current, or that of a generation in the history."""

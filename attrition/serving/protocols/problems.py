@@ -114,6 +114,12 @@ def not_ready(detail: str) -> Problem:
     return Problem(503, "not-ready", "No model version is loaded", detail, headers=headers)
 
 
+def variant_unavailable(detail: str) -> Problem:
+    """The deployment of a placed variant does not answer; no other variant answers in its place."""
+    headers = ((b"retry-after", b"1"),)
+    return Problem(503, "variant-unavailable", "A model version cannot be reached", detail, headers=headers)
+
+
 def internal() -> Problem:
     """Our fault; the log has the trace, the caller gets no inner detail."""
     return Problem(500, "internal", "The request could not be answered", "the error was logged on the server")

@@ -11,6 +11,7 @@ from attrition.cluster.traffic import TrafficControl, normalised
 from attrition.errors import NotFound, ServingError, UsageError
 from attrition.registry.bundle import BundleRef
 from attrition.serving.control import ServeStatus
+from attrition.serving.placement import PlacedOptions, Placement
 from attrition.serving.traffic import single_variant
 from attrition.serving.traffic_history import ChangeOutcome
 from attrition.settings import Settings
@@ -99,6 +100,20 @@ def test_what_serve_refuses_is_recorded(control, serve):
     assert (refused.outcome, refused.detail, refused.generation) == (ChangeOutcome.REFUSED, "a byte differs.", 1)
     serve.refusal = ""
     assert control.set({"1.1.0": 1}).generation == 2
+
+
+def test_a_placement_is_a_change_like_others(control, serve):
+    """Recorded, told in the history, and undone by a rollback."""
+    control.set({"1.0.0": 70, "1.1.0": 30})
+    made = control.place("1.1.0", Placement.DEPLOYMENT, PlacedOptions(num_replicas=2))
+    assert (made.action, made.outcome) == ("place 1.1.0 deployment", ChangeOutcome.APPLIED)
+    (placed,) = (variant for variant in serve.deployed.variants if variant.is_placed)
+    assert (placed.version, placed.weight, placed.options.num_replicas) == ("1.1.0", 0.3, 2)
+    assert control.history()[-1] == made
+    assert not any(variant.is_placed for variant in control.rollback().traffic.variants)
+    assert any(variant.is_placed for variant in control.rollback().traffic.variants)
+    with pytest.raises(UsageError, match="in process has none"):
+        control.place("1.1.0", Placement.IN_PROCESS, PlacedOptions())
 
 
 def test_rollback_twice_returns(control):

@@ -6,7 +6,8 @@ import pytest
 
 from attrition.errors import ConfigError, UsageError
 from attrition.registry.bundle import BundleRef
-from attrition.serving.changes import NAMES, pin, restore, shadow, shift, unpin
+from attrition.serving.changes import NAMES, pin, place, restore, shadow, shift, unpin
+from attrition.serving.placement import Placement
 from attrition.serving.traffic import SMOKE_HEADER
 
 
@@ -47,6 +48,15 @@ def test_what_lost_its_traffic_stays_loaded():
     third = shift(split, [(ref(2), 1.0)])
     assert shares(third) == {"1.2.0": 1.0, "1.0.0": 0.0, "1.1.0": 0.0}
     assert shares(shift(third, [(ref(3), 1.0)])) == {"1.3.0": 1.0, "1.2.0": 0.0}
+
+
+def test_only_new_weights_move_anybody():
+    """Weights that no whole buckets fit: a pin, a placement and a way back leave the ranges as they are."""
+    split = shift(None, [(ref(minor), weight / 160) for minor, weight in enumerate((5, 5, 50, 100))])
+    assert pin(split, "x-user-group", "pilot", ref(1)).ranges == split.ranges
+    assert shadow(split, [ref(4)]).ranges == split.ranges
+    assert place(split, ref(1), Placement.DEPLOYMENT).ranges == split.ranges
+    assert restore(shift(split, [(ref(0), 1.0)]), split).ranges == split.ranges
 
 
 def test_rollback_assigns_as_before_and_keeps_what_was_active():
