@@ -62,7 +62,7 @@ class Serve(ServeControl):
             replicas = [] if failed else [{"replica_id": "r1", "state": "RUNNING"}]
             # Serve leaves out what is null
             shown = {key: value for key, value in config.items() if value is not None}
-            deployments = {"D": {"replicas": replicas, "message": "no such bundle" if failed else ""}}
+            deployments = {"Gateway": {"replicas": replicas, "message": "no such bundle" if failed else ""}}
             status = "DEPLOY_FAILED" if failed else "RUNNING"
             return {"name": name, "status": status, "deployed_app_config": shown, "deployments": deployments}
 
