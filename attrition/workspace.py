@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from attrition.serving.log_commit import CommitStatus
     from attrition.stations.access import Access
     from attrition.stations.audit import Audit
+    from attrition.stations.certificates import Certificates
     from attrition.stations.models import Models
     from attrition.stations.privacy import Privacy
     from attrition.stations.traffic import Traffic
@@ -121,7 +122,14 @@ class Workspace:
         """Model versions in MLflow: register, list, show, compare, verify, approve, load."""
         from attrition.stations.models import Models
 
-        return Models(self.guard, lambda: self._registry)
+        return Models(self.settings, self.guard, lambda: self._registry)
+
+    @cached_property
+    def certificates(self) -> Certificates:
+        """Compliance certificates: assess, issue, verify."""
+        from attrition.stations.certificates import Certificates
+
+        return Certificates(self.settings, self.guard, lambda: self._registry)
 
     @cached_property
     def _registry(self) -> ModelRegistry:

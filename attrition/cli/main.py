@@ -13,6 +13,7 @@ from attrition import __version__
 from attrition.cli import (
     access,
     audit,
+    certify,
     data,
     explain,
     models,
@@ -100,6 +101,7 @@ app.command()(training.tune)
 app.command()(training.train)
 app.command()(training.validate)
 app.command()(score.score)
+app.command()(certify.certify)
 app.command()(explain.explain)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,9 @@ from attrition.cli.console import JsonFlag, emit, open_workspace, say
 
 EXIT_GATE_HELD = 3
 
-app = typer.Typer(help="Register, list, show, compare, verify and approve model versions.", no_args_is_help=True)
+app = typer.Typer(
+    help="Register, list, show, compare, verify, approve and describe model versions.", no_args_is_help=True
+)
 
 RefArgument = Annotated[str, typer.Argument(metavar="VERSION", help="1.0.0, an alias such as champion, or a run id.")]
 
@@ -111,3 +114,22 @@ def approve(
 
     approved = open_workspace(ctx).models.approve(version, justification=justification)
     emit(approved.to_dict(), version_view(approved), as_json=as_json)
+
+
+@app.command()
+def card(
+    ctx: typer.Context,
+    version: RefArgument,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write: .html a page, else Markdown. [default: model-card-VERSION.html]")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the model card: purpose, data, quality, fairness, what it relies on, limits.
+
+    Example: attrition models card champion --out card.html
+    """
+    found = open_workspace(ctx).models.card(version)
+    path = out or Path(f"model-card-{found.version}.html")
+    path.write_text(found.html if path.suffix.lower() in {".html", ".htm"} else found.markdown, encoding="utf-8")
+    emit({"version": found.version, "file": str(path)}, f"Wrote {path}.", as_json=as_json)

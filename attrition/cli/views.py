@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from attrition.evaluation.gates import Verdict
     from attrition.evaluation.reports import Evaluation
     from attrition.registry.models import Comparison, ModelVersion
+    from attrition.release.certificate import Assessment, Certificate
     from attrition.serving.control import ServeStatus
     from attrition.serving.deployed import VariantStatus
 
@@ -160,6 +161,22 @@ def verdict_view(verdict: Verdict) -> RenderableType:
         return Group(table, Text(f"The gates admit this candidate{doubts}.", style="green"))
     whole = f"Held by {', '.join(holding)}." if holding else "Held: no gate passed."
     return Group(table, Text(f"The gates do not admit this candidate. {whole}", style="bold red"))
+
+
+def assessment_view(assessment: Assessment) -> RenderableType:
+    """Check by check, then what follows."""
+    table = _table(f"Checks of version {assessment.subject.version}", "check", "outcome", "evidence")
+    for check in assessment.checks:
+        table.add_row(check.name, _coloured(str(check.outcome)), check.text)
+    return table
+
+
+def certificate_view(certificate: Certificate) -> RenderableType:
+    """What a genuine certificate says."""
+    return Group(
+        _pairs(f"Certificate of version {certificate.subject.version}", dict(certificate.rows)),
+        Text("The certificate is genuine.", style="green"),
+    )
 
 
 def run_view(run: JudgedRun, version: ModelVersion | None = None) -> RenderableType:

@@ -176,7 +176,11 @@ class SigningKey:
     def sign(self, mark: Mark, time: str) -> Head:
         """A head for the log that ends with `mark`, signed at `time`."""
         unsigned = Head(mark.sequence, mark.hash, time, self.public_key, "")
-        return Head(mark.sequence, mark.hash, time, self.public_key, self._private.sign(_signed(unsigned)).hex())
+        return Head(mark.sequence, mark.hash, time, self.public_key, self.signature(_signed(unsigned)))
+
+    def signature(self, message: bytes) -> str:
+        """Ed25519 signature, 128 hexadecimal digits; `message` begins with a domain that says what it is."""
+        return self._private.sign(message).hex()
 
     def __repr__(self) -> str:
         return f"SigningKey(key_id={key_id(self.public_key)!r})"
@@ -243,14 +247,18 @@ def examine(heads: Iterable[Head], trusted: Collection[str]) -> tuple[list[Head]
     return believed, breaks
 
 
-def _genuine(head: Head) -> bool:
+def is_signed(public_key: str, message: bytes, signature: str) -> bool:
+    """Whether a key of 64 hexadecimal digits made a signature of 128 of them for these bytes."""
     try:
-        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(head.public_key))
-        signature = binascii.unhexlify(head.signature)  # unlike bytes.fromhex it takes no blanks
-        public.verify(signature, _signed(head))
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
+        public.verify(binascii.unhexlify(signature), message)  # unlike bytes.fromhex it takes no blanks
     except (InvalidSignature, ValueError, TypeError):  # a database may hold bytes where text belongs
         return False
-    return head.signature == head.signature.lower()
+    return signature == signature.lower()
+
+
+def _genuine(head: Head) -> bool:
+    return is_signed(head.public_key, _signed(head), head.signature)
 
 
 def _signed(head: Head) -> bytes:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from attrition.evaluation.intervals import Estimate
     from attrition.registry.package import Package
     from attrition.registry.records import ModelVersion
+    from attrition.settings import Settings
     from attrition.training.candidate import Lineage
 
 PURPOSE = (
@@ -135,6 +136,21 @@ def model_card(name: str, version: ModelVersion, package: Package) -> ModelCard:
         limits=_limits(package),
     )
     return ModelCard(version.version, _compact(markdown))
+
+
+def log_card(settings: Settings, run_id: str, card: ModelCard) -> None:
+    """Keep a card with the run of its version, as ``model_card.html`` and ``model_card.md``.
+
+    Raises
+    ------
+    TrackingUnreachable
+        MLflow does not answer.
+    """
+    from attrition.training.connection import connect
+
+    client = connect(settings)
+    client.log_text(run_id, card.html, "model_card.html")
+    client.log_text(run_id, card.markdown, "model_card.md")
 
 
 def _importance(package: Package) -> GlobalImportance | None:

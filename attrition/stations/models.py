@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from attrition.errors import Fault, UsageError
 from attrition.governance.actions import Action
+from attrition.release.model_card import log_card, model_card
+from attrition.settings import MODEL_NAME
 
 if TYPE_CHECKING:
     import builtins
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from attrition.registry.bundle import BundleRef
     from attrition.registry.models import Comparison, ModelRegistry, ModelVersion, Verification
     from attrition.registry.package import Package
+    from attrition.release.model_card import ModelCard
+    from attrition.settings import Settings
 
 
 class Models:
@@ -29,13 +33,16 @@ class Models:
 
     Parameters
     ----------
+    settings
+        Say where MLflow keeps the cards.
     guard
         Of the project.
     registry
         Gives the registry; asked only after the guard.
     """
 
-    def __init__(self, guard: Guard, registry: Callable[[], ModelRegistry]) -> None:
+    def __init__(self, settings: Settings, guard: Guard, registry: Callable[[], ModelRegistry]) -> None:
+        self._settings = settings
         self._guard = guard
         self._registry = registry
 
@@ -109,7 +116,18 @@ class Models:
             entry.model_version = version.version
             entry.data_version = _data_version(version)
             entry.details |= {"verdict": version.verdict, "manifest_sha256": version.manifest_sha256}
+            log_card(self._settings, version.run_id, self._card(version))
             return version
+
+    def card(self, ref: str) -> ModelCard:
+        """The model card of a version: purpose, data, quality, fairness, what it relies on, limits."""
+        with self._guard.acting(Action.MODEL_VIEW, f"model {ref}") as entry:
+            version = self._registry().resolve(ref)
+            entry.model_version = version.version
+            return self._card(version)
+
+    def _card(self, version: ModelVersion) -> ModelCard:
+        return model_card(MODEL_NAME, version, self._registry().load(version.version))
 
     def set_alias(self, alias: str, ref: str, *, justification: str | None = None) -> ModelVersion:
         """Point an alias at a version."""

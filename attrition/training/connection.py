@@ -101,6 +101,7 @@ def connect(settings: Settings) -> TrackingClient:
     uri = settings.tracking_uri
     # employee data stay where they are; usage statistics would leave the machine
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     probe(settings)
     from mlflow.tracking import MlflowClient
 

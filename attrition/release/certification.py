@@ -1,0 +1,130 @@
+"""Certifying a version: the evidence from registry, MLflow and audit log, the checks, the signed certificate."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrition.errors import NotFound, PlatformError
+from attrition.governance.actions import Action
+from attrition.release.certificate import Assessment, Subject
+from attrition.release.checks import CHECKS, Evidence
+from attrition.settings import MODEL_NAME
+
+if TYPE_CHECKING:
+    from attrition.governance.audit import AuditLog
+    from attrition.governance.audit_events import Record
+    from attrition.registry.models import ModelRegistry
+    from attrition.registry.package import Package
+    from attrition.registry.records import ModelVersion
+    from attrition.release.dependencies import Scan
+    from attrition.settings import Settings
+
+_TRAIL = (Action.DATA_IMPORT, Action.TRAIN, Action.VALIDATE, Action.REGISTER, Action.APPROVE)
+_MAX_EVENTS = 100_000
+
+
+def assess(
+    registry: ModelRegistry, audit: AuditLog, settings: Settings, ref: str, *, four_eyes: bool, scan: Scan
+) -> Assessment:
+    """Every check of a version.
+
+    Parameters
+    ----------
+    ref
+        Version or alias.
+    four_eyes
+        Whether the approver must not be an author of the version.
+    scan
+        Of the dependencies, see :func:`attrition.release.dependencies.scan_dependencies`.
+
+    Raises
+    ------
+    NotFound
+        No such version.
+    IntegrityError
+        A file of the version is not what was registered.
+    TrackingUnreachable, AuditUnavailable
+        MLflow or the audit log does not answer.
+    """
+    version = registry.resolve(ref)
+    files = registry.verify(version.version)
+    package = registry.load(version.version)
+    evidence = Evidence(
+        version=version,
+        package=package,
+        files=files,
+        trail=_trail(audit, version),
+        log=audit.verify(),
+        sample=_sample(settings, version.run_id),
+        sensitive=_sensitive(package),
+        key_exposed=_key_exposed(settings.key_file),
+        four_eyes=four_eyes,
+        scan=scan,
+    )
+    return Assessment(_subject(version, package), tuple(check(evidence) for check in CHECKS))
+
+
+def _subject(version: ModelVersion, package: Package) -> Subject:
+    snapshot = package.lineage.snapshot
+    return Subject(
+        model=MODEL_NAME,
+        version=version.version,
+        manifest_sha256=version.manifest_sha256,
+        data_version=f"{snapshot.table} {snapshot.version}" if snapshot else "",
+        data_sha256=snapshot.content_hash if snapshot else "",
+        verdict_sha256=hashlib.sha256(package.read("verdict.json")).hexdigest(),
+    )
+
+
+def _trail(audit: AuditLog, version: ModelVersion) -> list[Record]:
+    """Events about the version, its run and its data, in order."""
+    snapshot = version.lineage.snapshot
+
+    def concerns(event: Record) -> bool:
+        match event.action:
+            case Action.DATA_IMPORT:
+                return snapshot is not None and event.details.get("content_hash") == snapshot.content_hash
+            case Action.TRAIN:
+                return event.details.get("run") == version.run_id
+            case _:
+                return event.model_version == version.version
+
+    events = [e for action in _TRAIL for e in audit.records(action=action, limit=_MAX_EVENTS) if concerns(e)]
+    return sorted(events, key=lambda event: event.sequence)
+
+
+def _sample(settings: Settings, run_id: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Columns and ids of the sample that was logged with the run."""
+    from attrition.data.schema import EMPLOYEE_ID
+    from attrition.training.connection import connect
+
+    client = connect(settings)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = client.download_artifacts(run_id, "sample.csv", folder)
+        except (NotFound, PlatformError, OSError):
+            if any(artifact.path == "sample.csv" for artifact in client.list_artifacts(run_id)):
+                raise
+            return None
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            ids = tuple(row[EMPLOYEE_ID] for row in reader)
+            return tuple(reader.fieldnames or ()), ids
+
+
+def _sensitive(package: Package) -> frozenset[str]:
+    """Sensitive attributes among those that fairness was judged by; the others derive from features."""
+    from attrition.evaluation.groups import AGE_BAND
+
+    derived = {AGE_BAND, *(name.removesuffix("_code") for name in package.schema.categorical)}
+    return frozenset(report.attribute for report in package.fairness) - derived
+
+
+def _key_exposed(path: Path | None) -> bool | None:
+    from attrition.governance.key_files import exposed
+
+    return exposed(path) if path is not None and path.is_file() else None
