@@ -11,9 +11,7 @@ from attrition.cli.console import JsonFlag, emit, open_workspace, say
 
 EXIT_GATE_HELD = 3
 
-app = typer.Typer(
-    help="Register, list, show, compare, verify, approve and describe model versions.", no_args_is_help=True
-)
+app = typer.Typer(help="Register, list, compare, verify, approve and describe model versions.", no_args_is_help=True)
 
 RefArgument = Annotated[str, typer.Argument(metavar="VERSION", help="1.0.0, an alias such as champion, or a run id.")]
 

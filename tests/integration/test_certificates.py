@@ -97,7 +97,7 @@ def test_the_card_is_kept_with_the_run_and_made_again(project):
     run_id = workspace.models.show("champion").run_id
     names = {artifact.path for artifact in connect(workspace.settings).list_artifacts(run_id)}
     assert {"model_card.html", "model_card.md"} <= names
-    assert "Shapley values of" in card.markdown
+    assert "mean absolute Shapley value" in card.markdown
 
 
 def test_a_tampered_audit_log_fails_its_check(project):
