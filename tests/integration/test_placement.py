@@ -179,6 +179,7 @@ class Load:
                 time.sleep(0.004)
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_placed_replica(traffic, served, http):
     """Killed under load: its people get 503 with a reason until the next one runs, the others notice nothing."""
     traffic.place("3.1.0", Placement.DEPLOYMENT, OPTIONS)
@@ -203,6 +204,7 @@ def test_the_loss_of_a_placed_replica(traffic, served, http):
     assert n_inside > len(failed)
 
 
+@pytest.mark.slow
 def test_two_placed_replicas_lose_nothing(traffic, served):
     """The batch of a killed one is scored by the other; changes of weights and a way back lose nothing either."""
     traffic.place("3.1.0", Placement.DEPLOYMENT, PlacedOptions(num_replicas=2))
