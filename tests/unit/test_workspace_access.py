@@ -10,6 +10,7 @@ import pytest
 from attrition.errors import AccessDenied
 from attrition.governance.access_keys import KeyStore, make_key
 from attrition.governance.actions import Action
+from attrition.serving.placement import Placement
 from attrition.settings import Settings
 from attrition.workspace import Workspace
 
@@ -21,6 +22,8 @@ GUARDED = {
     "validate": (Action.VALIDATE, ("champion",)),
     "unchanged": (Action.MODEL_VIEW, ("smoke",)),
     "score": (Action.BATCH_SCORE, ("in.csv", "out.csv")),
+    "explain": (Action.EXPLAIN, ("01890a5d-ac96-774b-bcce-b302099a8057",)),
+    "explain_global": (Action.MODEL_VIEW, ("champion",)),
     "data.load": (Action.DATA_IMPORT, ("hr.csv",)),
     "data.read": (Action.DATA_VIEW, ()),
     "data.snapshots": (Action.DATA_VIEW, ()),
@@ -47,11 +50,15 @@ GUARDED = {
     "traffic.shadow": (Action.TRAFFIC_CHANGE, (["1.1.0"],)),
     "traffic.switch": (Action.TRAFFIC_CHANGE, ("1.1.0",)),
     "traffic.rollback": (Action.ROLLBACK, ()),
+    "traffic.place": (Action.TRAFFIC_CHANGE, ("1.1.0", Placement.DEPLOYMENT)),
     "predictions.tail": (Action.PREDICTION_VIEW, ()),
     "predictions.between": (Action.PREDICTION_VIEW, ()),
     "predictions.export": (Action.PREDICTION_VIEW, ("march.parquet",)),
     "outcomes.load": (Action.OUTCOME_IMPORT, ("leavers.csv",)),
     "outcomes.labels": (Action.PREDICTION_VIEW, (365,)),
+    "privacy.report": (Action.PRIVACY_REPORT, ("E004217",)),
+    "privacy.erase": (Action.ERASE, ("E004217",)),
+    "privacy.retain": (Action.RETENTION, ()),
     "access.list_keys": (Action.ACCESS_VIEW, ()),
     "access.create_key": (Action.ACCESS_MANAGE, ("portal", "nobody")),
     "access.revoke_key": (Action.ACCESS_MANAGE, ("portal",)),
@@ -61,7 +68,11 @@ GUARDED = {
     "audit.head": (Action.AUDIT_VIEW, ()),
     "audit.export": (Action.AUDIT_EXPORT, ("out",)),
 }
-KEYWORDS = {"outcomes.labels": {"as_of": NOW}, "models.approve": {"justification": "reviewed"}}
+KEYWORDS = {
+    "outcomes.labels": {"as_of": NOW},
+    "models.approve": {"justification": "reviewed"},
+    "privacy.erase": {"justification": "asked for by letter"},
+}
 
 FREE = {
     "close": "ends nothing that others use",
@@ -73,6 +84,7 @@ FREE = {
     "serving.require_free_port": "looks at a port of this machine",
     "serving.status": "what every probe of the endpoint may know",
     "predictions.recover": "commits what replicas left on this machine; shows nothing",
+    "privacy.pseudonym": "whoever has the pseudonym key can compute it; nothing is looked up",
     "access.whoami": "who asks may know who they are",
     "audit.verify_exports": "reads the caller's own files",
     "audit.key": "a public key",
