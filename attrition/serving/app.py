@@ -10,7 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from attrition.errors import ConfigError
 from attrition.serving.access_options import AccessOptions
+from attrition.serving.autoscaling import IN_FLIGHT
+from attrition.serving.fast_lane import FastLane, LaneOptions, MeanInFlight
 from attrition.serving.gateway import Gateway, Limits
+from attrition.serving.lane_middleware import open_lane
 from attrition.serving.metrics import RayExport
 from attrition.serving.prediction_log import LogConfig, PredictionLog
 from attrition.settings import config_faults
@@ -35,10 +38,16 @@ class GatewayReplica:
         Fields of :class:`~attrition.serving.prediction_log.LogConfig`; None records nothing.
     access
         Fields of :class:`~attrition.serving.access_options.AccessOptions`.
+    fast_lane
+        Fields of :class:`~attrition.serving.fast_lane.LaneOptions`; None leaves everything about a request to Serve.
     """
 
     def __init__(
-        self, limits: dict[str, Any], prediction_log: dict[str, Any] | None, access: dict[str, Any] | None = None
+        self,
+        limits: dict[str, Any],
+        prediction_log: dict[str, Any] | None,
+        access: dict[str, Any] | None = None,
+        fast_lane: dict[str, Any] | None = None,
     ) -> None:
         from ray import serve
 
@@ -50,7 +59,15 @@ class GatewayReplica:
         self._gateway = Gateway(
             Limits.model_validate(limits), load_bundle, replica=replica, log=self._log, access=self._access
         )
-        self._export = RayExport(self._gateway.meter, self._log)
+        self._lane: FastLane | None = None
+        mean_in_flight: MeanInFlight | None = None
+        if fast_lane is not None:
+            self._lane = FastLane(LaneOptions.model_validate(fast_lane), self._gateway)
+            self._load = MeanInFlight(self._lane.in_flight)
+            open_lane(self._lane)
+            if self._lane.options.is_open:
+                mean_in_flight = MeanInFlight(self._lane.in_flight)
+        self._export = RayExport(self._gateway.meter, self._log, mean_in_flight)
         if self._log is not None:
             self._log.start()
         self._exporting: asyncio.Task[None] | None = None
@@ -64,6 +81,10 @@ class GatewayReplica:
         await self._gateway.reconfigure(user_config)
         if self._exporting is None:  # the constructor has no event loop of its own
             self._exporting = asyncio.create_task(self._export.run())
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve calls this now and then for the autoscaling policy: the requests that it does not see."""
+        return {IN_FLIGHT: self._load()} if self._lane is not None and self._lane.options.is_open else {}
 
     def __del__(self) -> None:
         """Serve calls this when the last request is answered; what a killed replica leaves, the next one commits."""
@@ -79,10 +100,11 @@ def build(args: dict[str, Any]) -> Any:
     Parameters
     ----------
     args
-        Optional keys ``limits``, ``prediction_log`` and ``access``: the fields of
-        :class:`~attrition.serving.gateway.Limits`, :class:`~attrition.serving.prediction_log.LogConfig` and
-        :class:`~attrition.serving.access_options.AccessOptions`. Weights and versions are not here but in
-        ``user_config``: changing `args` restarts every replica, changing ``user_config`` restarts none.
+        Optional keys ``limits``, ``prediction_log``, ``access`` and ``fast_lane``: the fields of
+        :class:`~attrition.serving.gateway.Limits`, :class:`~attrition.serving.prediction_log.LogConfig`,
+        :class:`~attrition.serving.access_options.AccessOptions` and :class:`~attrition.serving.fast_lane.LaneOptions`.
+        Weights and versions are not here but in ``user_config``: changing `args` restarts every replica, changing
+        ``user_config`` restarts none.
 
     Raises
     ------
@@ -94,9 +116,12 @@ def build(args: dict[str, Any]) -> Any:
     parsed = parse_args(args)
     # Serve's ingress without an argument takes the ASGI application from __serve_build_asgi_app__
     deployment = serve.deployment(name=GATEWAY)(serve.ingress()(GatewayReplica))
-    log = parsed.prediction_log
+    log, lane = parsed.prediction_log, parsed.fast_lane
     return deployment.bind(
-        parsed.limits.model_dump(), log and log.model_dump(mode="json"), parsed.access.model_dump(mode="json")
+        parsed.limits.model_dump(),
+        log and log.model_dump(mode="json"),
+        parsed.access.model_dump(mode="json"),
+        lane and lane.model_dump(),
     )
 
 
@@ -107,6 +132,7 @@ class Arguments:
     limits: Limits
     prediction_log: LogConfig | None
     access: AccessOptions
+    fast_lane: LaneOptions | None
 
 
 def parse_args(args: dict[str, Any]) -> Arguments:
@@ -117,17 +143,18 @@ def parse_args(args: dict[str, Any]) -> Arguments:
     ConfigError
         An unknown key or a value out of range.
     """
-    known = ("limits", "prediction_log", "access")
+    known = ("limits", "prediction_log", "access", "fast_lane")
     unknown = sorted(set(args) - set(known))
     if unknown:
         raise ConfigError(f"args: unknown key {', '.join(unknown)}; allowed: {', '.join(known)}.")
-    log, access = args.get("prediction_log"), args.get("access") or {}
+    log, access, lane = args.get("prediction_log"), args.get("access") or {}, args.get("fast_lane")
     if access.get("mode") is None:
         access = {name: value for name, value in access.items() if name != "mode"}
     return Arguments(
         limits=_parse("limits", args.get("limits") or {}, Limits),
         prediction_log=None if log is None else _parse("prediction_log", log, LogConfig),
         access=_parse("access", access, AccessOptions),
+        fast_lane=None if lane is None else _parse("fast_lane", lane, LaneOptions),
     )
 
 

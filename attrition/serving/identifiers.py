@@ -1,4 +1,4 @@
-"""Identifiers of predictions: UUID version 7, which sort by time."""
+"""Identifiers: of predictions UUID version 7, which sort by time; of requests UUID version 4, as Serve makes them."""
 
 from __future__ import annotations
 
@@ -62,3 +62,10 @@ def new_prediction_ids(n: int) -> list[str]:
     text[:, 24:] = digits[:, 7:19]
     joined = text.tobytes().decode()
     return [joined[first : first + 36] for first in range(0, 36 * n, 36)]
+
+
+def new_request_id() -> str:
+    """A fresh UUID version 4 in its usual text form."""
+    digits = f"{_random.getrandbits(128):032x}"
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
