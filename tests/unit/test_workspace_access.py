@@ -34,6 +34,9 @@ GUARDED = {
     "models.verdict": (Action.MODEL_VIEW, ("champion",)),
     "models.verify": (Action.MODEL_VIEW, ("champion",)),
     "models.compare": (Action.MODEL_VIEW, ("1.0.0", "1.1.0")),
+    "models.card": (Action.MODEL_VIEW, ("champion",)),
+    "certificates.assess": (Action.AUDIT_VIEW, ("champion",)),
+    "certificates.issue": (Action.CERTIFY, ("champion",)),
     "models.load": (Action.MODEL_DOWNLOAD, ("champion",)),
     "models.export_bundle": (Action.MODEL_DOWNLOAD, ("champion",)),
     "models.register": (Action.REGISTER, ("0" * 32,)),
@@ -86,6 +89,7 @@ FREE = {
     "predictions.recover": "commits what replicas left on this machine; shows nothing",
     "privacy.pseudonym": "whoever has the pseudonym key can compute it; nothing is looked up",
     "access.whoami": "who asks may know who they are",
+    "certificates.verify": "reads the caller's own file; a certificate is made to be checked by anybody",
     "audit.verify_exports": "reads the caller's own files",
     "audit.key": "a public key",
 }
