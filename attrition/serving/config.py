@@ -230,7 +230,7 @@ class ServeConfig(_Strict):
     @property
     def lane(self) -> LaneOptions:
         """The lane with the limits that Serve has for the gateway, so that it makes no difference who answers."""
-        (gateway,) = self.application.deployments
+        gateway = next(each for each in self.application.deployments if each.name == GATEWAY)
         queued = gateway.max_queued_requests
         return LaneOptions(
             max_in_flight=None if queued < 0 else gateway.max_ongoing_requests + queued,

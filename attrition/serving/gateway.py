@@ -316,7 +316,7 @@ class Gateway:
             logger.exception("An explanation could not be given")
             answer = problems.internal()
         if isinstance(answer, problems.Problem):
-            await respond(send, answer.status, answer.body, problems.CONTENT_TYPE, *answer.headers)
+            await respond_problem(send, answer)
         else:
             await respond(send, 200, answer, b"application/json")
 
