@@ -252,13 +252,17 @@ def is_signed(public_key: str, message: bytes, signature: str) -> bool:
     try:
         public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
         public.verify(binascii.unhexlify(signature), message)  # unlike bytes.fromhex it takes no blanks
-    except (InvalidSignature, ValueError, TypeError):  # a database may hold bytes where text belongs
+    except (InvalidSignature, ValueError, TypeError):
         return False
     return signature == signature.lower()
 
 
 def _genuine(head: Head) -> bool:
-    return is_signed(head.public_key, _signed(head), head.signature)
+    try:
+        message = _signed(head)
+    except (ValueError, TypeError):  # a database may hold bytes where text belongs
+        return False
+    return is_signed(head.public_key, message, head.signature)
 
 
 def _signed(head: Head) -> bytes:
