@@ -37,7 +37,18 @@ def test_every_command_in_the_readme_exists(command):
         words and not words[0].startswith("-") and CliRunner().invoke(app, [*path, words[0], "--help"]).exit_code == 0
     ):
         path.append(words.pop(0))
-        if path[-1] not in {"data", "models", "outcomes", "predictions", "serve", "traffic"}:
+        if path[-1] not in {
+            "access",
+            "audit",
+            "data",
+            "key",
+            "models",
+            "outcomes",
+            "predictions",
+            "privacy",
+            "serve",
+            "traffic",
+        }:
             break
     assert path, command
     flags = [word for word in words if word.startswith("--")]
