@@ -74,7 +74,7 @@ class RecordCodec:
         record = msgspec.defstruct("Record", fields, forbid_unknown_fields=True, kw_only=True, gc=False)
         envelope = msgspec.defstruct("Records", [(RECORDS, list[record])], forbid_unknown_fields=True)  # type: ignore[valid-type]
         self._features = selector(schema.names)
-        self._n_features = len(schema.names)
+        self._blank = (None,) * len(schema.names)
         self._decode_one: Callable[[bytes], Any] = msgspec.json.Decoder(record).decode
         self._decode_many: Callable[[bytes], Any] = msgspec.json.Decoder(envelope).decode
 
@@ -90,17 +90,14 @@ class RecordCodec:
 
     def _one(self, body: bytes) -> Batch | None:
         record = self._decode_one(body)
-        return None if self._is_blank(record) else Batch([record], single=True)
+        # a record that says nothing about anybody: its score would be that of no one
+        return None if self._features(record) == self._blank else Batch([record], single=True)
 
     def _many(self, body: bytes) -> Batch | None:
         records = self._decode_many(body).records
-        if not 0 < len(records) <= self.max_records or any(map(self._is_blank, records)):
+        if not 0 < len(records) <= self.max_records or self._blank in map(self._features, records):
             return None
         return Batch(records, single=False)
-
-    def _is_blank(self, record: Any) -> bool:
-        """Whether a record says nothing about anybody; its score would be that of no one."""
-        return self._features(record).count(None) == self._n_features
 
     def _explain(self, body: bytes) -> Problem:
         """Everything that is wrong with a body that `decode` refused."""

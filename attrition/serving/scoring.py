@@ -7,11 +7,14 @@ each of them is one call per request and none looks into another's work.
 from __future__ import annotations
 
 import random
+from functools import lru_cache
+from struct import Struct
+from struct import error as StructError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from attrition.serving.identifiers import new_prediction_id
+from attrition.serving.identifiers import new_prediction_id, new_prediction_ids
 from attrition.serving.traffic import N_BUCKETS, Reason
 
 if TYPE_CHECKING:
@@ -59,12 +62,12 @@ class Scores(NamedTuple):
     @property
     def threshold(self) -> float:
         """Its decision threshold."""
-        return self.lane.bundle.threshold
+        return self.lane.threshold
 
     @property
     def features(self) -> tuple[str, ...]:
         """Names in the order of the matrix."""
-        return self.lane.bundle.schema.names
+        return self.lane.features
 
 
 def score(snapshot: Snapshot, records: Sequence[Any], pinned: tuple[Variant, Reason] | None = None) -> list[Scores]:
@@ -97,36 +100,56 @@ def score(snapshot: Snapshot, records: Sequence[Any], pinned: tuple[Variant, Rea
 
 
 def drawn(snapshot: Snapshot, records: Sequence[Any]) -> list[tuple[Lane, list[int], list[Reason]]]:
-    """Records that decide each for itself, by the variant that they fall to: positions and reasons."""
-    found: dict[str, tuple[Lane, list[int], list[Reason]]] = {}
-    for row, record in enumerate(records):
-        lane, reason = assign(snapshot, record)
-        _, rows, reasons = found.setdefault(lane.variant.name, (lane, [], []))
-        rows.append(row)
-        reasons.append(reason)
-    return list(found.values())
+    """Records that decide each for itself, by the variant that they fall to: positions and reasons.
+
+    The same as :func:`assign` for each record, a few times faster.
+    """
+    split = snapshot.split
+    keys = [_key(record.employee_id) for record in records]
+    names = [key for key in keys if key is not None]
+    buckets = split.buckets(names)
+    if len(names) < len(keys):
+        anonymous = np.array([key is None for key in keys])
+        known, buckets = buckets, np.empty(len(keys), dtype=np.int64)
+        buckets[~anonymous] = known
+        buckets[anonymous] = [_draw(N_BUCKETS) for _ in range(len(keys) - len(names))]
+    ranges = np.searchsorted(np.array(split.bounds, dtype=np.int64), buckets, side="right")
+    variants = list(dict.fromkeys(variant.name for variant in split.variants))
+    # a variant may have several ranges
+    owners = np.array([variants.index(variant.name) for variant in split.variants])[ranges]
+    found: list[tuple[Lane, list[int], list[Reason]]] = []
+    for number, name in enumerate(variants):
+        rows = np.flatnonzero(owners == number).tolist()
+        if rows:
+            reasons = [Reason.RANDOM if keys[row] is None else Reason.STICKY for row in rows]
+            found.append((snapshot.lanes[name], rows, reasons))
+    return found
 
 
 def assign(snapshot: Snapshot, record: Any) -> tuple[Lane, Reason]:
     """Lane that answers a record of a request without a pin, and why."""
-    employee_id = record.employee_id
-    # the person is the same whether the id was written "7", 7 or 7.0
-    key = employee_id if employee_id is None or isinstance(employee_id, str) else str(int(employee_id))
-    variant, reason = snapshot.split.assign(key, draw=_draw(N_BUCKETS))
+    key = _key(record.employee_id)
+    variant, reason = snapshot.split.assign(key, draw=_draw(N_BUCKETS) if key is None else 0)
     return snapshot.lanes[variant.name], reason
+
+
+def _key(employee_id: str | float | None) -> str | None:
+    """What decides about a person: the same whether the id was written "7", 7 or 7.0."""
+    return employee_id if employee_id is None or isinstance(employee_id, str) else str(int(employee_id))
 
 
 def score_lane(
     lane: Lane, records: Sequence[Any], rows: Sequence[int], reasons: list[Reason], shadow_of: Sequence[str] = ()
 ) -> Scores:
     """Score some records of a request by one variant, as one matrix."""
-    # None becomes NaN and a boolean 0 or 1 by the conversion to float64
-    matrix = np.array([lane.select(records[row]) for row in rows], dtype=np.float64)
+    if len(rows) < len(records):
+        records = [records[row] for row in rows]
+    matrix = _matrix(list(map(lane.select, records)))
     return Scores(
         lane,
         rows,
-        [records[row].employee_id for row in rows],
-        [new_prediction_id() for _ in rows],
+        [record.employee_id for record in records],
+        new_prediction_ids(len(rows)),
         reasons,
         lane.bundle.scorer.score(matrix).tolist(),
         matrix,
@@ -147,3 +170,19 @@ def feature_values(lane: Lane, record: Any) -> tuple[float, ...]:
     if None in values:
         return tuple(_NAN if value is None else value for value in values)
     return values  # type: ignore[no-any-return]
+
+
+def _matrix(rows: list[tuple[Any, ...]]) -> NDArray[np.float64]:
+    """Feature values as float64, shape (n, n_features): None becomes NaN, a boolean 0 or 1."""
+    width = len(rows[0])
+    pack = _packer(width)
+    try:
+        packed = bytearray().join([pack(*row) for row in rows])
+    except StructError:  # None, which NumPy reads as NaN and takes three times as long for
+        return np.array(rows, dtype=np.float64)
+    return np.frombuffer(packed).reshape(-1, width)
+
+
+@lru_cache(maxsize=64)
+def _packer(width: int) -> Any:
+    return Struct(f"{width}d").pack

@@ -74,6 +74,10 @@ class Lane:
         Version and name, the labels of its metrics.
     headers : tuple of (bytes, bytes)
         Response headers that name it.
+    features : tuple of str
+        Names of what `select` takes, in order.
+    threshold : float
+        The version's decision threshold.
     batcher : Batcher or None
         The line to its own deployment; None when it is scored here.
     """
@@ -83,13 +87,17 @@ class Lane:
     select: Callable[[Any], tuple[float | None, ...]]
     labels: tuple[str, str]
     headers: tuple[tuple[bytes, bytes], ...]
+    features: tuple[str, ...]
+    threshold: float
     batcher: Batcher | None = None
 
     @classmethod
     def of(cls, variant: Variant, bundle: Bundle, batcher: Batcher | None = None) -> Lane:
         """The lane of a variant and the version that it names."""
         headers = ((b"x-model-version", variant.version.encode()), (b"x-variant", variant.name.encode()))
-        return cls(variant, bundle, selector(bundle.schema.names), (variant.version, variant.name), headers, batcher)
+        names = bundle.schema.names
+        labels = (variant.version, variant.name)
+        return cls(variant, bundle, selector(names), labels, headers, names, bundle.threshold, batcher)
 
 
 @dataclass(frozen=True, slots=True)

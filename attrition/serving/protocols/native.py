@@ -6,7 +6,7 @@ answer to ``{"records": [...]}`` is ``{"predictions": [...]}`` in the same order
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -51,10 +51,11 @@ def encode(scores: Sequence[Scores], *, single: bool) -> bytes:
         return _encode(_predictions(scores[0])[0])
     if len(scores) == 1:
         return _encode(Predictions(_predictions(scores[0])))
-    ordered: dict[int, Prediction] = {}
+    ordered: list[Any] = [None] * sum(len(group.rows) for group in scores)
     for group in scores:
-        ordered.update(zip(group.rows, _predictions(group), strict=True))
-    return _encode(Predictions([ordered[row] for row in range(len(ordered))]))
+        for row, prediction in zip(group.rows, _predictions(group), strict=True):
+            ordered[row] = prediction
+    return _encode(Predictions(ordered))
 
 
 def _predictions(group: Scores) -> list[Prediction]:
