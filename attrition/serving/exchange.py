@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     Protocol = Callable[["Exchange"], bytes | Problem]
     Headers = Iterable[tuple[bytes, bytes]]
 
-_REASONS = {reason: reason.value.encode() for reason in Reason}
+# by identity: the hash of an enumeration's member is a call of Python code, and a request may have a thousand reasons
+_REASONS = {id(reason): reason.value.encode() for reason in Reason}
 
 
 class Exchange:
@@ -93,12 +94,12 @@ class Exchange:
         """Response headers that say which versions answered, under which names, and why."""
         if len(self.scores) == 1 and len(self.scores[0].reasons) == 1:
             only = self.scores[0]
-            return (*only.lane.headers, (b"x-assignment-reason", _REASONS[only.reasons[0]]))
-        reasons = {reason for group in self.scores for reason in group.reasons}
+            return (*only.lane.headers, (b"x-assignment-reason", _REASONS[id(only.reasons[0])]))
+        reasons = set().union(*(map(id, group.reasons) for group in self.scores))
         return (
             (b"x-model-version", self.versions.encode()),
             (b"x-variant", ", ".join(sorted(self._distinct("variant"))).encode()),
-            (b"x-assignment-reason", ", ".join(sorted(reasons)).encode()),
+            (b"x-assignment-reason", b", ".join(sorted(_REASONS[reason] for reason in reasons))),
         )
 
     @property

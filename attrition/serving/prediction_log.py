@@ -174,7 +174,7 @@ class PredictionLog:
         latency_us
             From the request's arrival to now, microseconds.
         """
-        pseudonym = self.pseudonym
+        pseudonyms = self.pseudonym.many
         entry = Predictions(
             time.time_ns() // 1000,
             latency_us,
@@ -185,7 +185,7 @@ class PredictionLog:
                     group.threshold,
                     group.features,
                     group.prediction_ids,
-                    [pseudonym(employee_id) for employee_id in group.employee_ids],
+                    pseudonyms(group.employee_ids),
                     group.reasons,
                     doubles(group.probabilities),
                     doubles(group.matrix),

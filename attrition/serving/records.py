@@ -74,6 +74,7 @@ class RecordCodec:
         record = msgspec.defstruct("Record", fields, forbid_unknown_fields=True, kw_only=True, gc=False)
         envelope = msgspec.defstruct("Records", [(RECORDS, list[record])], forbid_unknown_fields=True)  # type: ignore[valid-type]
         self._features = selector(schema.names)
+        self._first = attrgetter(schema.names[0])
         self._blank = (None,) * len(schema.names)
         self._decode_one: Callable[[bytes], Any] = msgspec.json.Decoder(record).decode
         self._decode_many: Callable[[bytes], Any] = msgspec.json.Decoder(envelope).decode
@@ -95,7 +96,9 @@ class RecordCodec:
 
     def _many(self, body: bytes) -> Batch | None:
         records = self._decode_many(body).records
-        if not 0 < len(records) <= self.max_records or self._blank in map(self._features, records):
+        if not 0 < len(records) <= self.max_records:
+            return None
+        if None in map(self._first, records) and self._blank in map(self._features, records):
             return None
         return Batch(records, single=False)
 

@@ -7,9 +7,8 @@ each of them is one call per request and none looks into another's work.
 from __future__ import annotations
 
 import random
+import struct
 from functools import lru_cache
-from struct import Struct
-from struct import error as StructError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -105,7 +104,9 @@ def drawn(snapshot: Snapshot, records: Sequence[Any]) -> list[tuple[Lane, list[i
     The same as :func:`assign` for each record, a few times faster.
     """
     split = snapshot.split
-    keys = [_key(record.employee_id) for record in records]
+    keys = [record.employee_id for record in records]
+    if set(map(type, keys)) != {str}:
+        keys = list(map(_key, keys))
     names = [key for key in keys if key is not None]
     buckets = split.buckets(names)
     if len(names) < len(keys):
@@ -178,11 +179,11 @@ def _matrix(rows: list[tuple[Any, ...]]) -> NDArray[np.float64]:
     pack = _packer(width)
     try:
         packed = bytearray().join([pack(*row) for row in rows])
-    except StructError:  # None, which NumPy reads as NaN and takes three times as long for
+    except struct.error:  # None, which NumPy reads as NaN and takes three times as long for
         return np.array(rows, dtype=np.float64)
     return np.frombuffer(packed).reshape(-1, width)
 
 
 @lru_cache(maxsize=64)
 def _packer(width: int) -> Any:
-    return Struct(f"{width}d").pack
+    return struct.Struct(f"{width}d").pack

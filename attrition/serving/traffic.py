@@ -284,7 +284,10 @@ class Split:
         import numpy as np
 
         salt = self.salt
-        digests = [hashlib.sha256(salt + name.encode("utf-8", "surrogatepass")).digest() for name in employee_ids]
+        try:
+            digests = [hashlib.sha256(salt + name.encode()).digest() for name in employee_ids]
+        except UnicodeEncodeError:
+            digests = [hashlib.sha256(salt + name.encode("utf-8", "surrogatepass")).digest() for name in employee_ids]
         # the first of the four big-endian words of every digest
         return (np.frombuffer(b"".join(digests), ">u8")[::4] % N_BUCKETS).astype(np.int64)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from math import sqrt
+from types import SimpleNamespace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attrition.registry.bundle import BundleRef
 from attrition.serving.changes import pin, reallocate, restore, shadow, shift
+from attrition.serving.scoring import assign, drawn
 from attrition.serving.traffic import N_BUCKETS, Reason, Traffic, Variant
 
 PEOPLE = [f"E-{i}" for i in range(2_000)]
@@ -152,3 +154,43 @@ def test_pins_beat_weights_and_shadows_never_answer(weighting, person, draw):
     assert split.pinned([(b"x-user-group", b"pilots"), (b"x-user-groups", b"pilot")]) is None
     for employee_id in (person, None):
         assert split.assign(employee_id, draw=draw)[0].version not in {"1.6.0", "1.7.0"}
+
+
+@settings(max_examples=50, deadline=None)
+@given(salt=salts, people=st.lists(st.text(st.characters(exclude_categories=()), max_size=30), max_size=50))
+def test_many_buckets_at_once(salt, people):
+    """Of any ids, also of half surrogate pairs: as one by one."""
+    split = traffic(N_BUCKETS, salt=salt).split
+    assert split.buckets(people).tolist() == list(map(split.bucket, people))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    weights=st.lists(st.integers(0, 5), min_size=2, max_size=4).filter(any),
+    people=st.lists(st.one_of(st.none(), st.text(max_size=9), st.integers(0, 99), st.just(7.0)), min_size=2),
+)
+def test_a_large_request_is_split_as_its_records_are(weights, people):
+    """Every record once, by the variant that it would meet alone, with the same reason; without an id by chance."""
+    shares = [N_BUCKETS * weight // sum(weights) for weight in weights]
+    shares[0] += N_BUCKETS - sum(shares)
+    plan = traffic(*shares)
+    # only names matter here: a lane without a version
+    snapshot = SimpleNamespace(split=plan.split, lanes={v.name: SimpleNamespace(variant=v) for v in plan.variants})
+    records = [SimpleNamespace(employee_id=person) for person in people]
+    found = drawn(snapshot, records)
+    assert sorted(row for _, rows, _ in found for row in rows) == list(range(len(people)))
+    assert len({lane.variant.name for lane, _, _ in found}) == len(found)
+    for lane, rows, reasons in found:
+        assert lane.variant.weight > 0
+        for row, reason in zip(rows, reasons, strict=True):
+            alone, why = assign(snapshot, records[row])
+            assert reason is why
+            assert reason is Reason.RANDOM or alone is lane
+
+
+def test_records_without_an_id_are_shared_out():
+    """By the weights, each by itself."""
+    plan = traffic(7_000, 3_000)
+    snapshot = SimpleNamespace(split=plan.split, lanes={v.name: v.name for v in plan.variants})
+    found = {lane: rows for lane, rows, _ in drawn(snapshot, [SimpleNamespace(employee_id=None)] * 10_000)}
+    assert abs(len(found["v1"]) - 3_000) < 5 * sqrt(10_000 * 0.3 * 0.7)

@@ -47,3 +47,12 @@ def test_a_replica_makes_no_key(tmp_path):
     assert not list(tmp_path.iterdir())
     PseudonymKey.load_or_create(tmp_path / "pseudonym.key")
     assert existing_key(tmp_path / "pseudonym.key") == existing_key(tmp_path / "pseudonym.key")
+
+
+@pytest.mark.parametrize("form", ["auto", "raw"])
+def test_many_ids_at_once(form):
+    """Each as alone, whatever forms are mixed."""
+    pseudonym = Pseudonymiser(KEY, form)
+    texts = ["E-1", " E-1 ", "9f" * 16, "9f" * 16 + "-2", "9F" * 16, "Zoë", "x" * 128]
+    for ids in (texts, [*texts, None, 7, 7.0], []):
+        assert pseudonym.many(ids) == [pseudonym(employee_id) for employee_id in ids]

@@ -333,3 +333,21 @@ def test_importing_the_gateway_is_light():
     code = "import sys, attrition.serving.gateway, attrition.registry.bundle; print(*sys.modules)"
     listed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"mlflow", "sklearn", "pandas", "shap", "scipy", "ray", "fastapi", "matplotlib"} & set(listed)
+
+
+def test_a_missing_value_among_many(endpoint):
+    """Null, a boolean and a number in one column of a large request are scored as alone."""
+    records = [{**VALID, "promoted": value} for value in (True, 0, 1.0)]
+    records += [{**VALID, "promoted": None}, {"age": 30}]
+    for asked in (records[:3], records):
+        many = endpoint.predict({"records": asked}).json()["predictions"]
+        alone = [endpoint.predict(record).json()["probability"] for record in asked]
+        assert [answer["probability"] for answer in many] == alone
+
+
+def test_a_record_that_says_nothing_among_many(endpoint):
+    """Is named, whether its fields are absent or null; one without only the first feature is none."""
+    blank = dict.fromkeys(VALID)
+    response = endpoint.predict({"records": [VALID, blank]})
+    assert response.status_code == 422
+    assert "/records/1" in pointers(response)
