@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any, Optional, Union
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Optional, Union
 
 import msgspec
 
@@ -38,20 +37,13 @@ _MAX_DIGITS = 400
 _MAX_HINTS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The records of one request.
-
-    Attributes
-    ----------
-    records : list of msgspec.Struct
-        One attribute per feature (float, bool or None) and ``employee_id`` (str, int, float or None).
-    single : bool
-        The body was one record, not an array of them; the response has the same shape.
-    """
+class Batch(NamedTuple):
+    """The records of one request."""
 
     records: list[Any]
+    """One attribute per feature (float, bool or None) and ``employee_id`` (str, int, float or None)."""
     single: bool
+    """The body was one record, not an array of them; the response has the same shape."""
 
 
 class RecordCodec:
@@ -83,16 +75,19 @@ class RecordCodec:
         """The records of a body, or the problem that names everything wrong with it."""
         # a mention decides which form is tried first; an id may be called "records" too
         for form in (self._many, self._one) if b'"records"' in body else (self._one, self._many):
-            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            try:
                 batch = form(body)
-                if batch is not None:
-                    return batch
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue
+            if batch is not None:
+                return batch
         return self._explain(body)
 
     def _one(self, body: bytes) -> Batch | None:
         record = self._decode_one(body)
         # a record that says nothing about anybody: its score would be that of no one
-        return None if self._features(record) == self._blank else Batch([record], single=True)
+        is_blank = self._first(record) is None and self._features(record) == self._blank
+        return None if is_blank else Batch([record], single=True)
 
     def _many(self, body: bytes) -> Batch | None:
         records = self._decode_many(body).records
