@@ -26,6 +26,8 @@ Ray reads these variables when its processes start, so they must be set before. 
     replica that dies is repeated elsewhere, which is right for a pure prediction.
 ``RAY_SERVE_DIRECT_INGRESS_*``
     A block of ports of its own for replicas; stopping waits 1 s, not 30 s, since no load balancer outside must notice.
+``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``
+    Installs the fast lane in the HTTP server of each replica; an application opens it or not.
 
 Two ports escape the loopback interface, and no variable of Ray 2.60 changes that: its HAProxy template binds
 ``RAY_SERVE_HAPROXY_STATS_PORT`` (a page of counters) and ``RAY_SERVE_HAPROXY_METRICS_PORT`` (the same for Prometheus)
@@ -47,6 +49,7 @@ from typing import TYPE_CHECKING
 
 from attrition.cluster.processes import this_user
 from attrition.errors import ConfigError, Fault
+from attrition.serving.lane_middleware import IMPORT_PATH, VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -134,6 +137,7 @@ def local_environment(folder: Path, *, serving: bool) -> dict[str, str]:
             "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc),
             "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc + 99),
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+            VARIABLE: IMPORT_PATH,
         }
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
         variables["RAY_AUTH_MODE"] = "token"

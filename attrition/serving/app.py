@@ -11,11 +11,14 @@ from pydantic import BaseModel, ValidationError
 
 from attrition.errors import ConfigError
 from attrition.serving.access_options import AccessOptions
+from attrition.serving.autoscaling import IN_FLIGHT
 from attrition.serving.config import EXPLAINER, GATEWAY
 from attrition.serving.explain_audit import ExplainAudit
 from attrition.serving.explain_route import ExplainRoute
 from attrition.serving.explainer import ExplainerReplica, ExplainOptions
+from attrition.serving.fast_lane import FastLane, LaneOptions, MeanInFlight
 from attrition.serving.gateway import Gateway, Limits
+from attrition.serving.lane_middleware import open_lane
 from attrition.serving.metrics import RayExport
 from attrition.serving.prediction_log import LogConfig, PredictionLog
 from attrition.serving.protocols import explain
@@ -44,6 +47,8 @@ class GatewayReplica:
         Handle of the explainer's deployment; None: nothing is explained.
     explanations
         Fields of :class:`~attrition.serving.explainer.ExplainOptions`.
+    fast_lane
+        Fields of :class:`~attrition.serving.fast_lane.LaneOptions`; None leaves everything about a request to Serve.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class GatewayReplica:
         access: dict[str, Any] | None = None,
         explainer: Any = None,
         explanations: dict[str, Any] | None = None,
+        fast_lane: dict[str, Any] | None = None,
     ) -> None:
         from ray import serve
 
@@ -78,7 +84,15 @@ class GatewayReplica:
             explanations=route,
             reach=partial(reach, context.app_name),
         )
-        self._export = RayExport(self._gateway.meter, self._log)
+        self._lane: FastLane | None = None
+        mean_in_flight: MeanInFlight | None = None
+        if fast_lane is not None:
+            self._lane = FastLane(LaneOptions.model_validate(fast_lane), self._gateway)
+            self._load = MeanInFlight(self._lane.in_flight)
+            open_lane(self._lane)
+            if self._lane.options.is_open:
+                mean_in_flight = MeanInFlight(self._lane.in_flight)
+        self._export = RayExport(self._gateway.meter, self._log, mean_in_flight)
         if self._log is not None:
             self._log.start()
         self._exporting: asyncio.Task[None] | None = None
@@ -92,6 +106,10 @@ class GatewayReplica:
         await self._gateway.reconfigure(user_config)
         if self._exporting is None:  # the constructor has no event loop of its own
             self._exporting = asyncio.create_task(self._export.run())
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve calls this now and then for the autoscaling policy: the requests that it does not see."""
+        return {IN_FLIGHT: self._load()} if self._lane is not None and self._lane.options.is_open else {}
 
     def __del__(self) -> None:
         """Serve calls this when the last request is answered; what a killed replica leaves, the next one commits."""
@@ -135,12 +153,12 @@ def build(args: dict[str, Any]) -> Any:
     Parameters
     ----------
     args
-        Optional keys ``limits``, ``prediction_log``, ``access`` and ``explanations``: the fields of
+        Optional keys ``limits``, ``prediction_log``, ``access``, ``explanations`` and ``fast_lane``: the fields of
         :class:`~attrition.serving.gateway.Limits`, :class:`~attrition.serving.prediction_log.LogConfig`,
-        :class:`~attrition.serving.access_options.AccessOptions` and
-        :class:`~attrition.serving.explainer.ExplainOptions`; without the last there is no explainer. Weights and
-        versions are not here but in ``user_config``: changing `args` restarts every replica, changing ``user_config``
-        restarts none.
+        :class:`~attrition.serving.access_options.AccessOptions`,
+        :class:`~attrition.serving.explainer.ExplainOptions`, without which there is no explainer, and
+        :class:`~attrition.serving.fast_lane.LaneOptions`. Weights and versions are not here but in ``user_config``:
+        changing `args` restarts every replica, changing ``user_config`` restarts none.
 
     Raises
     ------
@@ -154,11 +172,12 @@ def build(args: dict[str, Any]) -> Any:
     deployment = serve.deployment(name=GATEWAY)(serve.ingress()(GatewayReplica))
     log = parsed.prediction_log and parsed.prediction_log.model_dump(mode="json")
     common = parsed.limits.model_dump(), log, parsed.access.model_dump(mode="json")
+    lane = parsed.fast_lane and parsed.fast_lane.model_dump()
     if parsed.explanations is None:
-        return deployment.bind(*common)
+        return deployment.bind(*common, fast_lane=lane)
     options = parsed.explanations.model_dump()
     explainer = serve.deployment(name=EXPLAINER)(ExplainerReplica).bind(options, log)
-    return deployment.bind(*common, explainer, options)
+    return deployment.bind(*common, explainer, options, fast_lane=lane)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +188,7 @@ class Arguments:
     prediction_log: LogConfig | None
     access: AccessOptions
     explanations: ExplainOptions | None
+    fast_lane: LaneOptions | None
 
 
 def parse_args(args: dict[str, Any]) -> Arguments:
@@ -179,11 +199,12 @@ def parse_args(args: dict[str, Any]) -> Arguments:
     ConfigError
         An unknown key or a value out of range.
     """
-    known = ("limits", "prediction_log", "access", "explanations")
+    known = ("limits", "prediction_log", "access", "explanations", "fast_lane")
     unknown = sorted(set(args) - set(known))
     if unknown:
         raise ConfigError(f"args: unknown key {', '.join(unknown)}; allowed: {', '.join(known)}.")
-    log, access, explanations = args.get("prediction_log"), args.get("access") or {}, args.get("explanations")
+    log, lane = args.get("prediction_log"), args.get("fast_lane")
+    access, explanations = args.get("access") or {}, args.get("explanations")
     if access.get("mode") is None:
         access = {name: value for name, value in access.items() if name != "mode"}
     return Arguments(
@@ -191,6 +212,7 @@ def parse_args(args: dict[str, Any]) -> Arguments:
         prediction_log=None if log is None else _parse("prediction_log", log, LogConfig),
         access=_parse("access", access, AccessOptions),
         explanations=None if explanations is None else _parse("explanations", explanations, ExplainOptions),
+        fast_lane=None if lane is None else _parse("fast_lane", lane, LaneOptions),
     )
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from attrition.serving.access_options import AccessTuning
+from attrition.serving.autoscaling import IMPORT_PATH as BY_LOAD
 from attrition.serving.explainer import ExplainOptions
+from attrition.serving.fast_lane import LaneOptions
 from attrition.serving.gateway import Limits
 from attrition.serving.prediction_log import LogTuning
 from attrition.settings import config_file, load_yaml
@@ -158,6 +160,8 @@ class ApplicationArgs(_Strict):
     """Who may ask."""
     explanations: ExplainOptions | None = None
     """How predictions are explained, by the deployment ``Explainer``; null explains none."""
+    fast_lane: bool = True
+    """Scoring requests are answered outside Serve's work per request; see :mod:`attrition.serving.fast_lane`."""
 
 
 class ApplicationOptions(_Strict):
@@ -223,6 +227,20 @@ class ServeConfig(_Strict):
         """The attrition application."""
         return self.applications[0]
 
+    @property
+    def lane(self) -> LaneOptions:
+        """The lane with the limits that Serve has for the gateway, so that it makes no difference who answers."""
+        gateway = next(each for each in self.application.deployments if each.name == GATEWAY)
+        queued = gateway.max_queued_requests
+        return LaneOptions(
+            max_in_flight=None if queued < 0 else gateway.max_ongoing_requests + queued,
+            refusal_status=gateway.backpressure_config.status_code,
+            retry_after_s=gateway.backpressure_config.retry_after_s,
+            timeout_seconds=self.http_options.request_timeout_s,
+            route_prefix=self.application.route_prefix,
+            is_open=self.application.args.fast_lane,
+        )
+
     def request(
         self, traffic: Traffic, log: LogConfig | None, access: AccessOptions | None = None, *, host: str, port: int
     ) -> dict[str, Any]:
@@ -232,11 +250,16 @@ class ServeConfig(_Strict):
         :func:`attrition.serving.placement.placed_applications`.
         """
         document = self.model_dump(mode="json", exclude_none=True)
-        document["applications"][0]["args"]["prediction_log"] = log and log.model_dump(mode="json")
+        lane, arguments = self.lane, document["applications"][0]["args"]
+        arguments["prediction_log"] = log and log.model_dump(mode="json")
+        arguments["fast_lane"] = lane.model_dump()
         if access is not None:
-            document["applications"][0]["args"]["access"] = access.model_dump(mode="json", exclude_none=True)
+            arguments["access"] = access.model_dump(mode="json", exclude_none=True)
         document["http_options"] |= {"host": host, "port": port}
         for deployment in document["applications"][0]["deployments"]:
-            if deployment["name"] == GATEWAY:
-                deployment["user_config"] = traffic.model_dump(mode="json")
+            if deployment["name"] != GATEWAY:
+                continue
+            deployment["user_config"] = traffic.model_dump(mode="json")
+            if lane.is_open and "autoscaling_config" in deployment:
+                deployment["autoscaling_config"]["policy"] = {"policy_function": BY_LOAD}
         return document

@@ -185,6 +185,10 @@ class Gateway:
             await asyncio.gather(*(batcher.probe() for batcher in snapshot.batchers - previous.batchers))
         return snapshot
 
+    def scores(self, path: str) -> bool:
+        """Whether a POST to a path below the application's prefix is a request to score."""
+        return path in PROTOCOLS or dispatch.owns(path)
+
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
@@ -235,7 +239,7 @@ class Gateway:
             answer = problems.internal()
         if isinstance(answer, problems.Problem):
             self.meter.failed(answer.kind, exchange.refused_by if exchange is not None else None)
-            await respond(send, answer.status, answer.body, problems.CONTENT_TYPE, *answer.headers)
+            await respond_problem(send, answer)
             return
         assert exchange is not None
         self._account(exchange, time.perf_counter() - started)
@@ -286,7 +290,7 @@ class Gateway:
             logger.exception("Outcomes could not be received")
             answer = problems.internal()
         if isinstance(answer, problems.Problem):
-            await respond(send, answer.status, answer.body, problems.CONTENT_TYPE, *answer.headers)
+            await respond_problem(send, answer)
         else:
             await respond(send, 202, answer, b"application/json")
 
@@ -385,6 +389,11 @@ async def respond(send: Send, status: int, body: bytes, content_type: bytes, *he
     start = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *headers]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": body})
+
+
+async def respond_problem(send: Send, problem: problems.Problem) -> None:
+    """Send a problem as a whole response."""
+    await respond(send, problem.status, problem.body, problems.CONTENT_TYPE, *problem.headers)
 
 
 def _is_packed(scope: MutableMapping[str, Any]) -> bool:

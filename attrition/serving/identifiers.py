@@ -1,4 +1,4 @@
-"""Identifiers of predictions: UUID version 7, which sort by time."""
+"""Identifiers: of predictions UUID version 7, which sort by time; of requests UUID version 4, as Serve makes them."""
 
 from __future__ import annotations
 
@@ -74,3 +74,10 @@ def made_at(prediction_id: str) -> datetime:
     '2022-02-22T19:22:22+00:00'
     """
     return datetime.fromtimestamp(int(prediction_id.replace("-", "")[:12], 16) / 1000, UTC)
+
+
+def new_request_id() -> str:
+    """A fresh UUID version 4 in its usual text form."""
+    digits = f"{_random.getrandbits(128):032x}"
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

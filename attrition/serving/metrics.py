@@ -19,7 +19,8 @@ ray_shadow_failed_total                    model_version, variant        copies 
 ray_shadow_disagreements_total             model_version, variant        scored copies with the other decision
 =========================================  ============================  =====================================
 
-With a prediction log also, without labels of ours:
+With the fast lane also ``ray_prediction_in_flight``: mean number of requests in the lane over the last second. With a
+prediction log also, without labels of ours:
 
 =========================================  ==================================================================
 ray_prediction_log_records                 predictions written since the replica's start
@@ -29,8 +30,8 @@ ray_prediction_log_lag_seconds             age of the oldest sealed segment that
 ray_prediction_log_degraded                1 while something is wrong with the log, else 0
 =========================================  ==================================================================
 
-A request that fails before it is assigned has ``none`` as version and variant. Requests that Serve turns away because
-the queue is full never get here; Serve counts them.
+A request that fails before it is assigned has ``none`` as version and variant. What the fast lane turns away or is too
+slow for is counted as the kinds ``overloaded`` and ``timeout``; what Serve turns away never gets here: Serve counts it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from attrition.serving.prediction_log import PredictionLog
     from attrition.serving.scoring import Scores
@@ -80,9 +81,10 @@ LOG_GAUGES: Mapping[str, str] = {
 """Gauges of the prediction log and their descriptions."""
 
 DURATION = "prediction_duration_seconds"
+IN_FLIGHT = "prediction_in_flight"
 
 _MAX_DURATIONS = 100_000
-_SLICE = 200
+_SLICE = 50
 
 Labels = tuple[str, ...]
 """Version, variant and, for errors, kind."""
@@ -147,11 +149,15 @@ class Meter:
 class RayExport:
     """Exports a meter through Ray Serve; made inside a replica."""
 
-    def __init__(self, meter: Meter, log: PredictionLog | None = None) -> None:
+    def __init__(
+        self, meter: Meter, log: PredictionLog | None = None, in_flight: Callable[[], float] | None = None
+    ) -> None:
         from ray.serve import metrics
 
         self._meter = meter
         self._log = log
+        self._in_flight = in_flight
+        self._in_flight_gauge: Any = in_flight and metrics.Gauge(IN_FLIGHT, "Mean number of requests in the fast lane.")
         self._gauges: dict[str, Any] = {
             name: metrics.Gauge(f"prediction_log_{name}", description)
             for name, description in LOG_GAUGES.items()
@@ -174,6 +180,8 @@ class RayExport:
 
     async def export(self) -> None:
         """Export what was counted, in slices between which requests are answered."""
+        if self._in_flight is not None:
+            self._in_flight_gauge.set(self._in_flight())
         if self._log is not None:
             health = self._log.health()
             values = {

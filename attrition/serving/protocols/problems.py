@@ -120,6 +120,19 @@ def variant_unavailable(detail: str) -> Problem:
     return Problem(503, "variant-unavailable", "A model version cannot be reached", detail, headers=headers)
 
 
+def overloaded(status: int, retry_after_s: int) -> Problem:
+    """More requests at a time than a replica may have; by the status that the deployment is configured with."""
+    headers = ((b"retry-after", str(retry_after_s).encode()),)
+    return Problem(
+        status, "overloaded", "Too many requests at a time", "ask again after the time named", headers=headers
+    )
+
+
+def timed_out(seconds: float) -> Problem:
+    """The answer took longer than a request may take."""
+    return Problem(408, "timeout", "The request took too long", f"there was no answer within {seconds:g} s")
+
+
 def internal() -> Problem:
     """Our fault; the log has the trace, the caller gets no inner detail."""
     return Problem(500, "internal", "The request could not be answered", "the error was logged on the server")

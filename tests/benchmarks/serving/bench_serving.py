@@ -1,9 +1,12 @@
 """Our whole serving path against Flask and against FastAPI, driven by wrk: throughput, latency, start, memory.
 
-    python tests/benchmarks/serving/bench_serving.py                # about three minutes on two cores
+    python tests/benchmarks/serving/bench_serving.py                # about six minutes on two cores
+    python tests/benchmarks/serving/bench_serving.py --targets Flask lane
 
 Ours is `attrition serve up` with the local configuration: HAProxy, Ray Serve, validation, a 70/30 split of two versions
-by hashed employee id, a prediction id, the prediction log with its committer, metrics. Flask is what people do today
+by hashed employee id, a prediction id, the prediction log with its committer, metrics. "lane" is that with the fast
+lane, "serve" is that without it, through all of Serve's own work per request; each with one replica, and with two
+("lane x2", "serve x2"), which share two cores with HAProxy, the committer and wrk. Flask is what people do today
 (gunicorn, two workers with four threads, a scikit-learn pipeline on a DataFrame); FastAPI is a careful hand-made
 service with our compiled scorer and nothing around it (uvicorn, two workers). One target runs at a time, everything
 listens on 127.0.0.1, wrk shares the cores with its target. The loop is closed: latency at a concurrency includes
@@ -32,6 +35,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import yaml
 
 from attrition import Workspace
 from attrition.cluster import processes
@@ -41,6 +45,7 @@ from attrition.settings import Settings
 
 HERE = Path(__file__).parent
 CONSTRAINTS = HERE.parents[2] / "infra" / "image" / "constraints.txt"
+LOCAL = HERE.parents[2] / "serve_configs" / "local.yaml"
 FLASK_PACKAGES = ("flask", "gunicorn", "scikit-learn", "pandas")
 
 SPLIT = (70, 30)
@@ -63,6 +68,8 @@ class Load(NamedTuple):
     def __str__(self):
         return f"{self.n_records:,} record{'s' * (self.n_records > 1)}, c={self.concurrency}"
 
+
+TARGETS = ("Flask", "FastAPI", "serve", "lane", "serve x2", "lane x2")
 
 LOADS = (Load(1), Load(8), Load(32), Load(64), Load(4, BATCH))
 
@@ -174,18 +181,32 @@ def flask_python():
     return python
 
 
+def configuration(project, name, *, fast_lane, replicas):
+    """The local configuration with or without the lane, with a fixed number of replicas."""
+    document = yaml.safe_load(LOCAL.read_text())
+    (application,) = document["applications"]
+    application["args"]["fast_lane"] = fast_lane
+    (gateway,) = application["deployments"]
+    gateway["autoscaling_config"] |= {"min_replicas": replicas, "max_replicas": replicas}
+    path = project.pipeline.with_name(f"{name}.yaml")
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
 @contextlib.contextmanager
-def ours(project):
+def ours(project, name, *, fast_lane, replicas=1):
     """`attrition serve up` as a user runs it, then the split; everything is stopped at the end."""
     workspace, settings = project.workspace, project.workspace.settings
-    command = [Path(sys.executable).with_name("attrition"), "serve", "up", project.versions[0]]
+    config = configuration(project, name, fast_lane=fast_lane, replicas=replicas)
+    attrition = Path(sys.executable).with_name("attrition")
+    command = [attrition, "serve", "up", project.versions[0], "--config", config]
     variables = {"ATTRITION_HOME": str(settings.home), "ATTRITION_SERVE_PORT": str(settings.serve_port)}
     try:
         with _started(command, variables) as process:
             seconds = _await_answer(settings.serve_url, project, process, may_end=True)
             process.wait(START_TIMEOUT_SECONDS)
         workspace.traffic.set(dict(zip(project.versions, SPLIT, strict=True)))
-        yield Target("ours", settings.serve_url, seconds, find_local_head(settings).pid)
+        yield Target(name, settings.serve_url, seconds, find_local_head(settings).pid)
     finally:
         workspace.serving.down()
         _end_with(str(settings.home))
@@ -327,7 +348,7 @@ def inside_report(target, workspace, found):
 
 def report(results, facts):
     """The tables."""
-    say(f"\n{'load':<20}{'target':<8}{'rps':>8} x Flask  p50 ms  p99 ms  max ms  refused  broken  cores  others")
+    say(f"\n{'load':<20}{'target':<9}{'rps':>8} x Flask  p50 ms  p99 ms  max ms  refused  broken  cores  others")
     for load in LOADS:
         for name, found in results.items():
             one, base = found[load], results["Flask"][load]["rps"]
@@ -335,7 +356,7 @@ def report(results, facts):
             rest = (
                 f"{one['max_ms']:>8.1f}{one['refused']:>9}{one['broken']:>8}{one['cores']:>7.2f}{one['others']:>8.2f}"
             )
-            say(f"{load!s:<20}{name:<8}{rate}{rest}")
+            say(f"{load!s:<20}{name:<9}{rate}{rest}")
     say("cores: taken by the target; others: by everything but it and wrk, which should be next to nothing")
     busiest = max(one["others"] for found in results.values() for one in found.values())
     if busiest > QUIET_CORES:
@@ -372,21 +393,32 @@ def main():
     """Measure one target after the other and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=4, help="of each run of wrk")
+    parser.add_argument("--targets", nargs="+", choices=TARGETS, default=TARGETS, help="Flask is always measured")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed: apt-get install wrk")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every block below ends what it started
     results, facts = {}, {}
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as folder:
         python = flask_python()
         say("Making two versions")
-        project = make_project(Path(name))
+        project = make_project(Path(folder))
         with project.workspace:
-            for serve in (lambda: flask(project, python), lambda: fastapi(project), lambda: ours(project)):
-                with serve() as target:
-                    results[target.name], facts[target.name] = measure(target, project, options.seconds)
-                    if target.name == "ours":
-                        inside_report(target, project.workspace, results[target.name])
+            services = {
+                "Flask": lambda: flask(project, python),
+                "FastAPI": lambda: fastapi(project),
+                "serve": lambda: ours(project, "serve", fast_lane=False),
+                "lane": lambda: ours(project, "lane", fast_lane=True),
+                "serve x2": lambda: ours(project, "serve x2", fast_lane=False, replicas=2),
+                "lane x2": lambda: ours(project, "lane x2", fast_lane=True, replicas=2),
+            }
+            for name in TARGETS:
+                if name != "Flask" and name not in options.targets:
+                    continue
+                with services[name]() as target:
+                    results[name], facts[name] = measure(target, project, options.seconds)
+                    if name not in {"Flask", "FastAPI"}:
+                        inside_report(target, project.workspace, results[name])
     report(results, facts)
 
 

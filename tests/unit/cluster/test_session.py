@@ -111,7 +111,9 @@ def test_two_local_rays_share_neither_ports_nor_files(tmp_path):
     for folder in folders:
         variables = local_environment(folder, serving=True)
         assert all(
-            str(folder) in value for name, value in variables.items() if name.endswith(("_LOC", "_PATH", "_FILE"))
+            str(folder) in value
+            for name, value in variables.items()
+            if name.endswith(("_LOC", "_SOCKET_PATH", "_FILE"))
         )
         ports.append({value for name, value in variables.items() if name.endswith("_PORT") and "MAX" not in name})
     assert len(ports[0]) == 8

@@ -9,7 +9,9 @@ import yaml
 
 from attrition.errors import ConfigError
 from attrition.serving.app import parse_args
+from attrition.serving.autoscaling import IMPORT_PATH as BY_LOAD
 from attrition.serving.config import ServeConfig
+from attrition.serving.fast_lane import LaneOptions
 from attrition.serving.traffic import Traffic
 
 SHIPPED = Path(__file__).parents[3] / "serve_configs"
@@ -100,6 +102,7 @@ def test_the_builder_refuses_unknown_arguments(args):
     parsed = parse_args({})
     assert (parsed.limits.max_records, parsed.prediction_log, parsed.access.mode) == (1_000, None, "open")
     assert parsed.explanations is None
+    assert parsed.fast_lane is None
 
 
 @pytest.mark.parametrize("name", ["staging", "production"])
@@ -113,3 +116,50 @@ def test_clusters_scale_between_three_and_ten(name):
     assert (gateway.backpressure_config.status_code, gateway.max_queued_requests) == (503, 256)
     assert gateway.backpressure_config.retry_after_s >= 1
     assert gateway.rolling_update_percentage == 1.0
+
+
+@pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray's own models
+def test_the_fast_lane_takes_over_what_serve_would_do(tmp_path):
+    """One switch: the limits of the deployment become the lane's, and the autoscaler counts its requests."""
+    from ray.serve.schema import ServeDeploySchema
+
+    def change(document):
+        (application,) = document["applications"]
+        application["args"]["fast_lane"] = True
+        application["route_prefix"] = "/hr"
+        application["deployments"][0] |= {"max_ongoing_requests": 8, "max_queued_requests": 16}
+        application["deployments"][0]["backpressure_config"] = {"status_code": 429, "retry_after_s": 5}
+        document["http_options"]["request_timeout_s"] = 12
+
+    request = ServeConfig.load(write(tmp_path, change)).request(TRAFFIC, None, host="127.0.0.1", port=8000)
+    (deployed,) = ServeDeploySchema.model_validate(request).applications
+    assert parse_args(deployed.args).fast_lane == LaneOptions(
+        max_in_flight=24, refusal_status=429, retry_after_s=5, timeout_seconds=12, route_prefix="/hr"
+    )
+    assert deployed.deployments[0].autoscaling_config["policy"] == {"policy_function": BY_LOAD}
+
+
+def test_a_lane_without_limits(tmp_path):
+    """What Serve would not limit, the lane does not."""
+
+    def change(document):
+        (application,) = document["applications"]
+        application["args"]["fast_lane"] = True
+        application["deployments"][0]["max_queued_requests"] = -1
+        document["http_options"]["request_timeout_s"] = None
+
+    request = ServeConfig.load(write(tmp_path, change)).request(TRAFFIC, None, host="127.0.0.1", port=8000)
+    lane = parse_args(request["applications"][0]["args"]).fast_lane
+    assert (lane.max_in_flight, lane.timeout_seconds) == (None, None)
+
+
+def test_without_the_lane_serve_scales_by_its_own_rule(tmp_path):
+    """And the replica is told that the lane is closed."""
+
+    def change(document):
+        document["applications"][0]["args"]["fast_lane"] = False
+
+    request = ServeConfig.load(write(tmp_path, change)).request(TRAFFIC, None, host="127.0.0.1", port=8000)
+    (application,) = request["applications"]
+    assert application["args"]["fast_lane"]["is_open"] is False
+    assert "policy" not in application["deployments"][0]["autoscaling_config"]
