@@ -180,7 +180,7 @@ def await_metric(least, name, **labels):
     return value
 
 
-@pytest.mark.parametrize("fast_lane", [True, False])
+@pytest.mark.parametrize("fast_lane", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_short_life(up, blue, fast_lane):
     """Answers, identifiers, the exact limit with Retry-After, the timeout, the counts: the same with and without."""
     served = up(fast_lane=fast_lane, max_ongoing_requests=MAX_ONGOING, max_queued_requests=MAX_QUEUED)
