@@ -43,12 +43,12 @@ class GatewayReplica:
         Fields of :class:`~attrition.serving.prediction_log.LogConfig`; None records nothing.
     access
         Fields of :class:`~attrition.serving.access_options.AccessOptions`.
-    fast_lane
-        Fields of :class:`~attrition.serving.fast_lane.LaneOptions`; None leaves everything about a request to Serve.
     explainer
         Handle of the explainer's deployment; None: nothing is explained.
     explanations
         Fields of :class:`~attrition.serving.explainer.ExplainOptions`.
+    fast_lane
+        Fields of :class:`~attrition.serving.fast_lane.LaneOptions`; None leaves everything about a request to Serve.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class GatewayReplica:
         limits: dict[str, Any],
         prediction_log: dict[str, Any] | None,
         access: dict[str, Any] | None = None,
-        fast_lane: dict[str, Any] | None = None,
         explainer: Any = None,
         explanations: dict[str, Any] | None = None,
+        fast_lane: dict[str, Any] | None = None,
     ) -> None:
         from ray import serve
 
@@ -153,12 +153,12 @@ def build(args: dict[str, Any]) -> Any:
     Parameters
     ----------
     args
-        Optional keys ``limits``, ``prediction_log``, ``access``, ``fast_lane`` and ``explanations``: the fields of
+        Optional keys ``limits``, ``prediction_log``, ``access``, ``explanations`` and ``fast_lane``: the fields of
         :class:`~attrition.serving.gateway.Limits`, :class:`~attrition.serving.prediction_log.LogConfig`,
-        :class:`~attrition.serving.access_options.AccessOptions`, :class:`~attrition.serving.fast_lane.LaneOptions` and
-        :class:`~attrition.serving.explainer.ExplainOptions`; without the last there is no explainer. Weights and
-        versions are not here but in ``user_config``: changing `args` restarts every replica, changing ``user_config``
-        restarts none.
+        :class:`~attrition.serving.access_options.AccessOptions`,
+        :class:`~attrition.serving.explainer.ExplainOptions`, without which there is no explainer, and
+        :class:`~attrition.serving.fast_lane.LaneOptions`. Weights and versions are not here but in ``user_config``:
+        changing `args` restarts every replica, changing ``user_config`` restarts none.
 
     Raises
     ------
@@ -170,18 +170,14 @@ def build(args: dict[str, Any]) -> Any:
     parsed = parse_args(args)
     # Serve's ingress without an argument takes the ASGI application from __serve_build_asgi_app__
     deployment = serve.deployment(name=GATEWAY)(serve.ingress()(GatewayReplica))
-    log, lane = parsed.prediction_log, parsed.fast_lane
-    common = (
-        parsed.limits.model_dump(),
-        log and log.model_dump(mode="json"),
-        parsed.access.model_dump(mode="json"),
-        lane and lane.model_dump(),
-    )
+    log = parsed.prediction_log and parsed.prediction_log.model_dump(mode="json")
+    common = parsed.limits.model_dump(), log, parsed.access.model_dump(mode="json")
+    lane = parsed.fast_lane and parsed.fast_lane.model_dump()
     if parsed.explanations is None:
-        return deployment.bind(*common)
+        return deployment.bind(*common, fast_lane=lane)
     options = parsed.explanations.model_dump()
-    explainer = serve.deployment(name=EXPLAINER)(ExplainerReplica).bind(options, log and log.model_dump(mode="json"))
-    return deployment.bind(*common, explainer, options)
+    explainer = serve.deployment(name=EXPLAINER)(ExplainerReplica).bind(options, log)
+    return deployment.bind(*common, explainer, options, fast_lane=lane)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +187,8 @@ class Arguments:
     limits: Limits
     prediction_log: LogConfig | None
     access: AccessOptions
-    fast_lane: LaneOptions | None
     explanations: ExplainOptions | None
+    fast_lane: LaneOptions | None
 
 
 def parse_args(args: dict[str, Any]) -> Arguments:
@@ -203,20 +199,20 @@ def parse_args(args: dict[str, Any]) -> Arguments:
     ConfigError
         An unknown key or a value out of range.
     """
-    known = ("limits", "prediction_log", "access", "fast_lane", "explanations")
+    known = ("limits", "prediction_log", "access", "explanations", "fast_lane")
     unknown = sorted(set(args) - set(known))
     if unknown:
         raise ConfigError(f"args: unknown key {', '.join(unknown)}; allowed: {', '.join(known)}.")
-    log, access = args.get("prediction_log"), args.get("access") or {}
-    lane, explanations = args.get("fast_lane"), args.get("explanations")
+    log, lane = args.get("prediction_log"), args.get("fast_lane")
+    access, explanations = args.get("access") or {}, args.get("explanations")
     if access.get("mode") is None:
         access = {name: value for name, value in access.items() if name != "mode"}
     return Arguments(
         limits=_parse("limits", args.get("limits") or {}, Limits),
         prediction_log=None if log is None else _parse("prediction_log", log, LogConfig),
         access=_parse("access", access, AccessOptions),
-        fast_lane=None if lane is None else _parse("fast_lane", lane, LaneOptions),
         explanations=None if explanations is None else _parse("explanations", explanations, ExplainOptions),
+        fast_lane=None if lane is None else _parse("fast_lane", lane, LaneOptions),
     )
 
 

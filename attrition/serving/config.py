@@ -160,7 +160,7 @@ class ApplicationArgs(_Strict):
     """Who may ask."""
     explanations: ExplainOptions | None = None
     """How predictions are explained, by the deployment ``Explainer``; null explains none."""
-    fast_lane: bool = False
+    fast_lane: bool = True
     """Scoring requests are answered outside Serve's work per request; see :mod:`attrition.serving.fast_lane`."""
 
 
@@ -257,8 +257,9 @@ class ServeConfig(_Strict):
             arguments["access"] = access.model_dump(mode="json", exclude_none=True)
         document["http_options"] |= {"host": host, "port": port}
         for deployment in document["applications"][0]["deployments"]:
-            if deployment["name"] == GATEWAY:
-                deployment["user_config"] = traffic.model_dump(mode="json")
-                if lane.is_open and "autoscaling_config" in deployment:
-                    deployment["autoscaling_config"]["policy"] = {"policy_function": BY_LOAD}
+            if deployment["name"] != GATEWAY:
+                continue
+            deployment["user_config"] = traffic.model_dump(mode="json")
+            if lane.is_open and "autoscaling_config" in deployment:
+                deployment["autoscaling_config"]["policy"] = {"policy_function": BY_LOAD}
         return document

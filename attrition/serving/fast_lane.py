@@ -1,7 +1,7 @@
 """The fast lane: scoring requests answered in a replica's HTTP server, outside Ray Serve's work per request.
 
 A middleware (``attrition.serving.lane_middleware``) hands every scoring request to the lane and everything else on to
-Serve. That takes most of the time off a request, and with it all that Serve does around one. What stands for it here:
+Serve. That saves what Serve does around a request. What stands for it here:
 
 ==================================  =================================================================================
 Serve                               the fast lane
@@ -19,6 +19,12 @@ access log                          none
 draining                            HAProxy takes a stopping replica out first; its HTTP server then closes what is idle
                                     and waits for the requests in flight, whoever answers them
 ==================================  =================================================================================
+
+Each line is tested on real Serve (``tests/integration/test_fast_lane.py``): the shipped configurations open the lane.
+A request takes less than half of a replica's CPU time then: 80 instead of 173 µs on two busy cores.
+
+With the lane closed, Serve does all of that itself, except that it is relieved of timeouts and of looking out for a
+client that leaves, which are two tasks per request (:meth:`FastLane.through_serve`).
 
 The middleware is installed for a whole Ray; an application opens the lane (``args.fast_lane``). Where it does not, and
 in processes that are no replicas of ours, Serve answers.

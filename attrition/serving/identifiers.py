@@ -50,17 +50,6 @@ def new_prediction_id() -> str:
     return uuid7(time.time_ns() // 1_000_000, _random.getrandbits(_RANDOM_BITS))
 
 
-def made_at(prediction_id: str) -> datetime:
-    """When an identifier was made, UTC, to the millisecond.
-
-    Examples
-    --------
-    >>> made_at("017f22e2-79b0-7cc3-98c4-dc0c0c07398f").isoformat()
-    '2022-02-22T19:22:22+00:00'
-    """
-    return datetime.fromtimestamp(int(prediction_id.replace("-", "")[:12], 16) / 1000, UTC)
-
-
 def new_prediction_ids(n: int) -> list[str]:
     """`n` fresh identifiers of this millisecond, made at once: a tenth of the time that as many single ones take."""
     stamp = f"{time.time_ns() // 1_000_000:012x}"
@@ -74,6 +63,17 @@ def new_prediction_ids(n: int) -> list[str]:
     text[:, 24:] = digits[:, 7:19]
     joined = text.tobytes().decode()
     return [joined[first : first + 36] for first in range(0, 36 * n, 36)]
+
+
+def made_at(prediction_id: str) -> datetime:
+    """When an identifier was made, UTC, to the millisecond.
+
+    Examples
+    --------
+    >>> made_at("017f22e2-79b0-7cc3-98c4-dc0c0c07398f").isoformat()
+    '2022-02-22T19:22:22+00:00'
+    """
+    return datetime.fromtimestamp(int(prediction_id.replace("-", "")[:12], 16) / 1000, UTC)
 
 
 def new_request_id() -> str:

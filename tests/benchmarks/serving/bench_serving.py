@@ -348,16 +348,18 @@ def inside_report(target, workspace, found):
 
 def report(results, facts):
     """The tables."""
-    say(f"\n{'load':<20}{'target':<9}{'rps':>8} x Flask  p50 ms  p99 ms  max ms  refused  broken  cores  others")
+    columns = "x Flask  p50 ms  p99 ms  max ms  refused  broken  cores  others  x Flask per core"
+    say(f"\n{'load':<20}{'target':<9}{'rps':>8} {columns}")
     for load in LOADS:
         for name, found in results.items():
             one, base = found[load], results["Flask"][load]["rps"]
             rate = f"{one['rps']:>8,.0f}{one['rps'] / base:>8.1f}{one['p50_ms']:>8.2f}{one['p99_ms']:>8.2f}"
-            rest = (
-                f"{one['max_ms']:>8.1f}{one['refused']:>9}{one['broken']:>8}{one['cores']:>7.2f}{one['others']:>8.2f}"
-            )
+            per_core = one["rps"] / one["cores"] * results["Flask"][load]["cores"] / base
+            rest = f"{one['max_ms']:>8.1f}{one['refused']:>9}{one['broken']:>8}"
+            rest += f"{one['cores']:>7.2f}{one['others']:>8.2f}{per_core:>18.1f}"
             say(f"{load!s:<20}{name:<9}{rate}{rest}")
     say("cores: taken by the target; others: by everything but it and wrk, which should be next to nothing")
+    say("per core: throughput by the CPU that the target took, which others on the machine distort less")
     busiest = max(one["others"] for found in results.values() for one in found.values())
     if busiest > QUIET_CORES:
         say(f"NOT QUIET: others took up to {busiest:.2f} cores; do not quote these figures, run it again")
