@@ -186,7 +186,7 @@ def configuration(project, name, *, fast_lane, replicas):
     document = yaml.safe_load(LOCAL.read_text())
     (application,) = document["applications"]
     application["args"]["fast_lane"] = fast_lane
-    (gateway,) = application["deployments"]
+    gateway = next(each for each in application["deployments"] if each["name"] == "Gateway")
     gateway["autoscaling_config"] |= {"min_replicas": replicas, "max_replicas": replicas}
     path = project.pipeline.with_name(f"{name}.yaml")
     path.write_text(yaml.safe_dump(document))
