@@ -11,6 +11,7 @@ time               timestamp, microseconds, UTC; when the answer was made
 day                date, UTC; the partition
 version, variant   str; semantic version that answered, and the name under which it was deployed
 reason             str; why this variant: ``sole``, ``sticky``, ``random``, ``pin``, ``shadow`` ...
+shadow_of          str or null; of a shadow's row: the prediction_id that was answered instead
 employee_id        str or null; the pseudonym, never the HR system's number
 probability        float64 in [0, 1]; of leaving within the version's horizon
 threshold          float64 in [0, 1]; of the version
@@ -64,6 +65,7 @@ def prediction_schema(features: Sequence[str] = ()) -> pa.Schema:
             pa.field("version", pa.string(), nullable=False),
             pa.field("variant", pa.string(), nullable=False),
             pa.field("reason", pa.string(), nullable=False),
+            pa.field("shadow_of", pa.string()),
             pa.field("employee_id", pa.string()),
             pa.field("probability", pa.float64(), nullable=False),
             pa.field("threshold", pa.float64(), nullable=False),
@@ -311,12 +313,16 @@ class PredictionTable:
         import pyarrow as pa
 
         table = self._open()
-        dataset = table.to_pyarrow_dataset()
-        names = list(columns) if columns is not None else [name for name in dataset.schema.names if name != "day"]
-        unknown = sorted(set(names) - set(dataset.schema.names))
+        stored = table.to_pyarrow_dataset()
+        # a table of an earlier version lacks the columns that were added since, until the next append
+        fixed = prediction_schema()
+        fields = {field.name: field for field in (*fixed, *stored.schema)}
+        names = list(columns) if columns is not None else [name for name in fields if name != "day"]
+        unknown = sorted(set(names) - set(fields))
         if unknown:
             raise UsageError(Fault(self.uri, f"has no column {', '.join(unknown)}"))
-        schema = pa.schema([dataset.schema.field(name) for name in names])
+        schema = pa.schema([fields[name] for name in names])
+        dataset = stored.replace_schema(pa.schema(fields.values()))
 
         def batches() -> Iterator[pa.RecordBatch]:
             for day in sorted({partition["day"] for partition in table.partitions()}):

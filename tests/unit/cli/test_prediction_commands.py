@@ -16,7 +16,9 @@ from attrition.settings import Settings
 from attrition.workspace import Workspace
 
 Scores = namedtuple(
-    "Scores", "version variant threshold features prediction_ids employee_ids reasons probabilities matrix"
+    "Scores",
+    "version variant threshold features prediction_ids employee_ids reasons probabilities matrix shadow_of",
+    defaults=[()],
 )
 
 
@@ -31,6 +33,30 @@ def settings(tmp_path, monkeypatch):
 def run(settings):
     """Runs `attrition` in the test's home."""
     return lambda *arguments: CliRunner().invoke(app, ["--home", str(settings.home), *map(str, arguments)])
+
+
+def test_a_shadow_is_shown_beside_what_it_copied(settings, run):
+    """In the view only when there are shadows, in JSON and in an export always."""
+    log = PredictionLog(LogConfig.of(settings))
+    answered, copied = new_prediction_id(), new_prediction_id()
+
+    def append(version, prediction_id, reason, shadow_of=()):
+        made = ([prediction_id], [None], [reason], (0.2,), (40.5,), shadow_of)
+        log.append([Scores(version, "blue", 0.5, ("age",), *made)], 1)
+
+    append("1.0.0", answered, "sole")
+    log._spool.seal()
+    run("predictions", "recover")
+    assert "shadow of" not in run("predictions", "tail").stdout
+    append("1.1.0", copied, "shadow", [answered])
+    log._spool.close()
+    run("predictions", "recover")
+    assert "shadow of" in run("predictions", "tail").stdout
+    rows = json.loads(run("predictions", "tail", "--json").stdout)
+    assert {row["prediction_id"]: row["shadow_of"] for row in rows} == {answered: None, copied: answered}
+    target = settings.home / "all.csv"
+    assert run("predictions", "export", target).exit_code == 0
+    assert pd.read_csv(target).set_index("prediction_id").loc[copied, "shadow_of"] == answered
 
 
 @pytest.fixture

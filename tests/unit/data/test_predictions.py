@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -18,6 +20,9 @@ from attrition.errors import NotFound, PlatformError, UsageError
 MIDNIGHT = datetime(2024, 4, 1, tzinfo=UTC)
 
 
+GOLDEN = Path(__file__).parent / "golden" / "tables-1"
+
+
 def rows(first, n, *, start=MIDNIGHT - timedelta(hours=1), features=("age",), version="1.0.0"):
     """`n` predictions, a minute apart."""
     times = [start + timedelta(minutes=number) for number in range(n)]
@@ -28,6 +33,7 @@ def rows(first, n, *, start=MIDNIGHT - timedelta(hours=1), features=("age",), ve
         "version": [version] * n,
         "variant": ["blue"] * n,
         "reason": ["sole"] * n,
+        "shadow_of": [None] * n,
         "employee_id": [None] * n,
         "probability": [0.3] * n,
         "threshold": [0.5] * n,
@@ -163,6 +169,39 @@ def test_many_small_files_become_few(table):
     pd.testing.assert_frame_equal(table.between(), before)
     assert table.committed(["s"]) == {"s": 4}
     assert table.compact(MIDNIGHT + timedelta(days=9)) == 0
+
+
+@pytest.fixture
+def first_table(tmp_path):
+    """A table as the first version wrote it: without `shadow_of`."""
+    shutil.copytree(GOLDEN, tmp_path / "old")
+    return PredictionTable(str(tmp_path / "old"))
+
+
+def test_a_table_of_the_first_version_is_read(first_table, tmp_path):
+    """Nobody knows any more what its shadow copied."""
+    assert "shadow_of" not in DeltaTable(first_table.uri).schema().to_json()
+    frame = first_table.between()
+    assert frame["prediction_id"].tolist() == [f"018e-{part}-{number}" for part in range(2) for number in range(4)]
+    assert frame["feature_age"].tolist() == pytest.approx([40.0, float("nan"), 30.0, 25.0] * 2, nan_ok=True)
+    assert frame["shadow_of"].isna().all()
+    assert first_table.tail(1)["shadow_of"].isna().all()
+    assert first_table.between(columns=["shadow_of", "reason"])["reason"].tolist()[2] == "shadow"
+    assert first_table.export(tmp_path / "all.parquet") == 8
+    assert pd.read_parquet(tmp_path / "all.parquet")["shadow_of"].isna().all()
+
+
+def test_a_table_of_the_first_version_grows(first_table):
+    """The next append adds the column; the old rows and the notes of what was committed stay."""
+    assert first_table.committed(["spool"]) == {"spool": 1}
+    copies = rows(0, 2).set_column(6, "shadow_of", pa.array(["018e-1-0", "018e-1-1"]))
+    assert copies.schema.names == prediction_schema(["age"]).names
+    first_table.append(copies, {"spool": 2})
+    frame = first_table.between().set_index("prediction_id")
+    assert frame["shadow_of"].dropna().to_dict() == {"0000": "018e-1-0", "0001": "018e-1-1"}
+    assert len(frame) == 10
+    assert frame["feature_age"].notna().sum() == 8
+    assert not first_table.append(rows(0, 2), {"spool": 1})
 
 
 @pytest.mark.parametrize("read", ["between", "tail"])
