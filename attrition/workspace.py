@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from attrition.client import Client
     from attrition.cluster.session import RaySession
     from attrition.data.dataset import Dataset
+    from attrition.data.delta import Compaction
     from attrition.data.extracts import Extract
     from attrition.data.findings import QualityReport
     from attrition.data.outcomes import Recorded
@@ -690,6 +691,25 @@ class Predictions:
 
         return commit_orphans(self._settings.home / "spool", self._settings.tables)
 
+    def compact(self, *, today: bool = False) -> Compaction:
+        """Merge the small files of the log into few; a node that serves does so each day by itself.
+
+        Parameters
+        ----------
+        today
+            Also those of the current day, UTC. While the endpoint answers, that usually fails: the day still grows.
+
+        Raises
+        ------
+        NotFound
+            Nothing was logged yet.
+        PlatformError
+            Another process wrote to the same day, or the storage does not answer.
+        """
+        from datetime import UTC, datetime
+
+        return self.table.compact(None if today else datetime.now(UTC).date())
+
 
 class Outcomes:
     """Who left, and when; reached as ``Workspace.outcomes``."""
@@ -719,6 +739,10 @@ class Outcomes:
             recorded = self.table.record(outcomes, now=now)
             entry.details |= {"rows": recorded.n_rows, "new": recorded.n_new}
             return recorded
+
+    def compact(self) -> Compaction:
+        """Merge the small files of the table into few, see :meth:`Predictions.compact`."""
+        return self.table.compact()
 
     def labels(self, horizon_days: int, *, as_of: datetime) -> pd.DataFrame:
         """Every logged prediction with what became of it; see :func:`attrition.data.maturity.matured_labels`.

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import RenderableType
 
+    from attrition.data.delta import Compaction
+
 
 def predictions_view(frame: pd.DataFrame) -> RenderableType:
     """Predictions below each other, without their features; what shadows copied is named when there are shadows."""
@@ -31,3 +33,8 @@ def predictions_view(frame: pd.DataFrame) -> RenderableType:
             *([str(row.shadow_of) if isinstance(row.shadow_of, str) else ""] if with_shadows else []),
         )
     return table
+
+
+def compaction_text(done: Compaction) -> str:
+    """What a compaction did, in a sentence."""
+    return f"{done.n_before:,} files became {done.n_after:,}; {done.n_deleted:,} old ones were deleted."

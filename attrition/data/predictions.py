@@ -26,18 +26,20 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrition.data.delta import AppendOnlyTable, transaction
+from attrition.data.delta import AppendOnlyTable, Compaction, transaction
 from attrition.data.tombstones import Tombstones
 from attrition.errors import Fault, NotFound, PlatformError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date
 
     import pandas as pd
     import pyarrow as pa
@@ -287,24 +289,36 @@ class PredictionTable:
             raise UsageError(Fault(str(path), f"cannot be written ({error.strerror})", "", "check the path")) from error
         return n_rows
 
-    def compact(self, day: datetime) -> int:
-        """Merge the many small files of a day's appends into few; returns by how many files there are fewer.
+    def compact(self, before: date | None = None) -> Compaction:
+        """Merge the many small files of each day's appends into few, and delete those that nobody needs any more.
+
+        Appending and reading go on meanwhile. Each day is one commit: an interruption keeps the days before.
+
+        Parameters
+        ----------
+        before
+            Leaves this day (UTC) and later ones as they are: a day that still grows conflicts with its own appends.
+            None leaves out none.
 
         Raises
         ------
+        NotFound
+            Nothing was logged yet.
         PlatformError
-            Another writer rewrote the same files, or the table cannot be written.
+            Another process wrote to the same day, or the storage does not answer.
         """
-        from deltalake.exceptions import DeltaError
+        n_files = self._n_files()
+        for day in sorted(day for day, n in n_files.items() if n > 1):
+            if before is None or day < before.isoformat():
+                self._table.merge_files(("day", day))
+        return Compaction(n_files.total(), self._n_files().total(), self._table.vacuum())
 
-        table = self._table.open()
-        try:
-            done: Mapping[str, Any] = table.optimize.compact(
-                partition_filters=[("day", "=", day.astimezone(UTC).date().isoformat())]
-            )
-        except (DeltaError, OSError) as error:
-            raise PlatformError(Fault(self.uri, "the files cannot be merged", "", "try again")) from error
-        return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
+    def _n_files(self) -> Counter[str]:
+        """Files of each day."""
+        import pyarrow as pa
+
+        actions = pa.table(self._open().get_add_actions(flatten=True))
+        return Counter(str(day) for day in actions["partition.day"].to_pylist())
 
     def _scan(
         self, start: datetime | None, end: datetime | None, columns: Sequence[str] | None = None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from attrition.data.delta import Compaction
 from attrition.data.predictions import PredictionTable, prediction_schema
 from attrition.errors import NotFound, PlatformError, UsageError
 
@@ -165,10 +168,120 @@ def test_many_small_files_become_few(table):
     for number in range(5):
         table.append(rows(10 * number, 10), {"s": number})
     before = table.between()
-    assert table.compact(MIDNIGHT - timedelta(hours=1)) == 4
+    assert table.compact() == Compaction(5, 1, 0)
     pd.testing.assert_frame_equal(table.between(), before)
+    pd.testing.assert_frame_equal(table.tail(7), before.tail(7).reset_index(drop=True))
     assert table.committed(["s"]) == {"s": 4}
-    assert table.compact(MIDNIGHT + timedelta(days=9)) == 0
+    assert not table.append(rows(40, 10), {"s": 4})
+    assert table.compact() == Compaction(1, 1, 0)
+
+
+def test_today_may_be_left_as_it_is(table):
+    """It still grows; each day is merged for itself."""
+    for number in range(3):
+        table.append(rows(0, 120), {f"s{number}": 1})
+    assert table.compact(before=MIDNIGHT.date()) == Compaction(6, 4, 0)
+    assert table.compact() == Compaction(4, 2, 0)
+
+
+def test_the_notes_of_what_was_committed_outlive_the_log(table):
+    """A checkpoint keeps them when the log behind it is cleaned up."""
+    for number in range(4):
+        table.append(rows(10 * number, 10), {"s": number, f"t{number}": 7})
+    table.compact()
+    delta = DeltaTable(table.uri)
+    delta.alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
+    delta = DeltaTable(table.uri)
+    delta.create_checkpoint()
+    delta.cleanup_metadata()
+    assert len(list(Path(table.uri, "_delta_log").glob("*.json"))) < 4
+    assert table.committed(["s", "t0", "t3"]) == {"s": 3, "t0": 7, "t3": 7}
+    assert not table.append(rows(30, 10), {"s": 3})
+    assert len(table.between()) == 40
+
+
+def test_readers_and_writers_go_on_during_a_compaction(table):
+    """Every row once, whoever comes first; a reader keeps the files that it has opened."""
+    for number in range(10):
+        table.append(rows(10 * number, 10), {"s": number})
+    opened = DeltaTable(table.uri)
+    failures = []
+
+    def grow():
+        for number in range(10, 30):
+            try:
+                table.append(rows(10 * number, 10, start=MIDNIGHT + timedelta(hours=number)), {"s": number})
+            except PlatformError as error:
+                failures.append(error)
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    n_merged = 0
+    while writer.is_alive():
+        done = table.compact(before=MIDNIGHT.date())
+        n_merged += done.n_before > 1
+    writer.join()
+    assert not failures
+    assert n_merged > 0
+    assert sorted(table.between()["prediction_id"]) == [f"{number:04d}" for number in range(300)]
+    assert table.committed(["s"]) == {"s": 29}
+    assert opened.to_pyarrow_table().num_rows == 100
+
+
+def test_of_two_compactions_one_gives_way(table):
+    """The other says so and has changed nothing."""
+    for number in range(30):
+        table.append(rows(10 * number, 10), {"s": number})
+    barrier = threading.Barrier(2)
+
+    def compact(_):
+        barrier.wait()
+        try:
+            return table.compact()
+        except PlatformError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(compact, range(2)))
+    assert all(isinstance(one, Compaction) or "wrote to the same rows" in one for one in done)
+    assert any(isinstance(one, Compaction) for one in done)
+    assert sorted(table.between()["prediction_id"]) == [f"{number:04d}" for number in range(300)]
+    assert len(DeltaTable(table.uri).file_uris()) == 1
+
+
+def test_a_day_that_grows_meanwhile_is_left_as_it_is(table, monkeypatch):
+    """The rows that came are worth more than fewer files."""
+    for number in range(3):
+        table.append(rows(10 * number, 10), {"s": number})
+    scan = DeltaTable.to_pyarrow_dataset
+
+    def overtaken(self, *arguments, **options):
+        monkeypatch.undo()
+        table.append(rows(30, 10), {"s": 3})
+        return scan(self, *arguments, **options)
+
+    monkeypatch.setattr(DeltaTable, "to_pyarrow_dataset", overtaken)
+    with pytest.raises(PlatformError, match="another process wrote to the same rows"):
+        table.compact()
+    assert len(table.between()) == 40
+    assert table.compact() == Compaction(4, 1, 0)
+    assert len(table.between()) == 40
+
+
+def test_files_are_deleted_after_seven_days(table):
+    """Those that the compaction replaced, and those that an interrupted write left."""
+    for number in range(3):
+        table.append(rows(10 * number, 10), {"s": number})
+    table.compact()
+    folder = next(Path(table.uri).glob("day=*"))
+    (folder / "part-left-behind.parquet").write_bytes(b"half a file")
+    assert table.compact().n_deleted == 0
+    eight_days_ago = time.time() - 8 * 86_400
+    os.utime(folder / "part-left-behind.parquet", (eight_days_ago, eight_days_ago))
+    assert table.compact().n_deleted == 1
+    assert not (folder / "part-left-behind.parquet").exists()
+    assert len(list(folder.glob("*.parquet"))) == 4
+    assert len(table.between()) == 30
 
 
 @pytest.fixture
