@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrition import __version__
 from attrition.serving import openapi, openapi_access
 from attrition.serving.protocols import explain, explain_openapi, outcomes, problems
+from attrition.serving.traffic import SMOKE_HEADER
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -57,17 +58,19 @@ class Pages:
         )
 
     async def versions(self) -> Response:
-        """Served versions, their traffic, and the schema and limits of a request."""
+        """Served versions, their traffic, and the schema and limits of a request; a pin of a smoke test is left out."""
         gateway = self._gateway
         if gateway.snapshot is None:
             return _problem(problems.not_ready("the first version is still loading"))
         snapshot = gateway.snapshot
+        traffic = snapshot.traffic
         variants = [
             {
                 "name": lane.variant.name,
                 "version": lane.variant.version,
                 "weight": lane.variant.weight,
                 "placement": lane.variant.placement,
+                "role": traffic.role(lane.variant.name),
                 "threshold": lane.bundle.threshold,
                 "manifest_sha256": lane.variant.manifest_sha256,
                 "features": list(lane.bundle.schema.names),
@@ -76,8 +79,11 @@ class Pages:
         ]
         return _json(
             {
-                "generation": snapshot.traffic.generation,
+                "generation": traffic.generation,
+                "experiment": traffic.experiment or None,
                 "variants": variants,
+                "pins": [pin.model_dump() for pin in traffic.pins if pin.header != SMOKE_HEADER],
+                "shadows": list(traffic.shadows),
                 "schema": snapshot.schema.to_dict(),
                 "limits": gateway.limits.model_dump(),
             }

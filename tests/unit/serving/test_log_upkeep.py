@@ -101,6 +101,7 @@ def test_a_restart_repeats_nothing(tmp_path):
     assert not again.tick()
     clock.now += timedelta(days=1)
     assert again.tick()
+    again._thread.join(10)
     for nonsense in ("", "[]", '{"finished_at": "soon"}'):
         (tmp_path / UPKEEP).write_text(nonsense)
         assert UpkeepRecord.read(tmp_path) is None
