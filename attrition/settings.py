@@ -35,6 +35,7 @@ _VARIABLES: tuple[tuple[str, str], ...] = (
     ("ATTRITION_ACCESS_CONFIG", "access_config"),
     ("ATTRITION_SERVE_HOST", "serve_host"),
     ("ATTRITION_SERVE_PORT", "serve_port"),
+    ("ATTRITION_SERVE_APPLICATION", "serve_application"),
     ("MLFLOW_TRACKING_URI", "tracking_uri"),
     ("ATTRITION_RAY_ADDRESS", "ray_address"),
     ("RAY_ADDRESS", "ray_address"),
@@ -77,6 +78,8 @@ class Settings(BaseModel):
     """Host under which clients reach the endpoint."""
     serve_port: int = Field(default=8000, ge=1, le=65_535)
     """HTTP port of the endpoint."""
+    serve_application: str | None = None
+    """Name of the Serve application; None means the one that runs, which must be named only when there are several."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -149,7 +152,7 @@ class Settings(BaseModel):
 
     @property
     def serve_url(self) -> str:
-        """Base URL of the endpoint."""
+        """Base URL of the endpoint, without the route prefix of its application."""
         return f"http://{self.serve_host}:{self.serve_port}"
 
 

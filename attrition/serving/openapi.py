@@ -153,7 +153,7 @@ def _example_value(feature: Feature) -> float | int:
     if feature.kind == "binary":
         return 0
     if feature.kind == "category" and feature.categories:
-        return typical if typical in feature.categories else min(feature.categories)
+        return typical if typical is not None and typical in feature.categories else min(feature.categories)
     if typical is not None and low <= typical <= high:
         return typical
     if feature.kind == "category":

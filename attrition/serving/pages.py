@@ -12,6 +12,7 @@ from attrition.serving.traffic import SMOKE_HEADER
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.requests import Request
     from starlette.responses import Response
 
     from attrition.serving.gateway import Gateway
@@ -89,9 +90,9 @@ class Pages:
             }
         )
 
-    async def openapi(self) -> Response:
-        """The OpenAPI document of what is served right now."""
-        described = self._app.openapi()
+    async def openapi(self, request: Request) -> Response:
+        """The OpenAPI document of what is served right now, under the prefix at which it was asked for."""
+        described = {**self._app.openapi(), "servers": [{"url": request.scope.get("root_path") or "/"}]}
         if self._gateway.snapshot is None:
             return _json(described)
         schema = self._gateway.snapshot.schema
@@ -136,7 +137,8 @@ class Pages:
             ("/v1/versions", self.versions, "Versions, their traffic and their features"),
         ):
             app.add_api_route(path, page, summary=summary, response_model=None, responses=_responses())
-        for path, page in (("/openapi.json", self.openapi), ("/docs", self.docs), ("/", self.root)):
+        app.add_route("/openapi.json", self.openapi, include_in_schema=False)
+        for path, page in (("/docs", self.docs), ("/", self.root)):
             app.add_api_route(path, page, include_in_schema=False, response_model=None)
         return app
 

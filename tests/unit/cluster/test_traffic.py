@@ -29,6 +29,9 @@ class FakeServe:
         self.refusal = ""
         self.url = "http://127.0.0.1:1"
 
+    def applications(self):
+        return ["attrition"]
+
     def traffic(self, _name):
         return self.deployed
 

@@ -109,6 +109,11 @@ def test_openapi_describes_the_served_features(endpoint):
     assert set(spec["paths"]) >= {"/v1/predict", "/liveness", "/readiness", "/v1/versions"}
 
 
+def test_openapi_says_where_the_paths_begin(endpoint):
+    """An application with a route prefix is found by a generated client."""
+    assert endpoint.request("GET", "/openapi.json").json()["servers"] == [{"url": "/"}]
+
+
 def test_every_reference_of_the_document_resolves(endpoint):
     """No dangling component."""
     response = endpoint.request("GET", "/openapi.json")
