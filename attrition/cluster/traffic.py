@@ -54,6 +54,9 @@ class TrafficState:
         """JSON-ready document."""
         return {"replicas": self.status.replicas, "state": self.status.state, **self.traffic.model_dump(mode="json")}
 
+    def _repr_html_(self) -> str:
+        return _traffic_html(f"Traffic, generation {self.traffic.generation}", self.traffic)
+
 
 @dataclass(frozen=True, slots=True)
 class Switch:
@@ -356,6 +359,22 @@ class TrafficControl:
             else:
                 variants.append(variant)
         return earlier.model_copy(update={"variants": tuple(variants)})
+
+
+def _traffic_html(title: str, traffic: Traffic) -> str:
+    from attrition.evaluation.display import html_table
+
+    rows = [
+        (
+            variant.name,
+            variant.version,
+            f"{variant.weight:.2%}",
+            ", ".join(f"{pin.header}={pin.value}" for pin in traffic.pins if pin.variant == variant.name),
+            traffic.role(variant.name),
+        )
+        for variant in traffic.variants
+    ]
+    return html_table(title, ("variant", "version", "share", "pins", "role"), rows)
 
 
 def normalised(shares: Mapping[str, float]) -> dict[str, float]:

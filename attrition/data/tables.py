@@ -281,9 +281,9 @@ class Tables:
         document = self._stored(version).description["quality"]
         return None if document is None else QualityReport.from_dict(document)
 
-    def snapshots(self) -> list[SnapshotRef]:
+    def snapshots(self) -> Snapshots:
         """Every snapshot, the oldest first; empty when there is none."""
-        return [version.ref for version in self.stored()]
+        return Snapshots(version.ref for version in self.stored())
 
     def stored(self) -> list[StoredVersion]:
         """Every snapshot and where its rows lie, the oldest first."""

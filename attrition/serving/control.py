@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from attrition.errors import Fault, RayUnreachable, ServingError
+from attrition.evaluation.display import html_table
 from attrition.serving.config import IMPORT_PATH
 from attrition.serving.deployed import (
     VariantStatus,
@@ -87,6 +88,29 @@ class ServeStatus:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready document."""
         return asdict(self)
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """What a reader wants to know, name and text."""
+        if not self.running:
+            return [("state", self.state), ("endpoint", self.url), ("message", self.message or "nothing is served")]
+        versions = ", ".join(map(_served, self.variants))
+        return [
+            ("endpoint", f"{self.url}/v1/predict"),
+            ("documentation", self.docs_url),
+            ("Ray dashboard", self.dashboard_url or "off"),
+            ("versions", versions),
+            ("generation", str(self.generation)),
+            ("replicas", str(self.replicas)),
+        ]
+
+    def _repr_html_(self) -> str:
+        return html_table("Serving", ("", ""), self.rows)
+
+
+def _served(variant: VariantStatus) -> str:
+    placed = f", own deployment: {variant.state}" if variant.state else ""
+    return f"{variant.name}: {variant.version} ({variant.weight:.0%}{placed})"
 
 
 class ServeControl:
@@ -366,8 +390,18 @@ class ServeControl:
         )
 
     def _details(self) -> dict[str, Any]:
-        document: dict[str, Any] = self._call("GET", timeout_seconds=10.0).json()
+        response = self._call("GET", timeout_seconds=10.0)
+        try:
+            document = response.json()
+        except ValueError as error:
+            raise self._no_dashboard("something that is not JSON") from error
+        if not isinstance(document, dict):
+            raise self._no_dashboard("JSON of another form")
         return document
+
+    def _no_dashboard(self, found: str) -> RayUnreachable:
+        remedy = "give the address of a Ray dashboard, http://HOST:8265 unless it was started otherwise"
+        return RayUnreachable(Fault(self.dashboard_url, f"is no Ray dashboard: it answers with {found}", remedy=remedy))
 
     def _put(self, document: Mapping[str, Any]) -> None:
         # the first call starts Serve's controller and proxies
@@ -381,7 +415,7 @@ class ServeControl:
         Raises
         ------
         RayUnreachable
-            No connection, or Ray wants a token.
+            No connection, no Ray dashboard, or Ray wants a token.
         ServingError
             Serve refuses; carries its explanation.
         """
@@ -404,6 +438,8 @@ class ServeControl:
             raise RayUnreachable(
                 Fault(self.dashboard_url, "Ray asks for a token", remedy="set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN")
             )
+        if response.status_code in {404, 405}:
+            raise self._no_dashboard(f"status {response.status_code}")
         if not response.is_success:
             raise ServingError(
                 Fault(self.dashboard_url, f"Serve answered {response.status_code}", remedy=readable(response.text))
