@@ -85,6 +85,15 @@ def test_a_change_is_recorded(control, serve):
     assert serve.deployed == made.traffic
 
 
+def test_traffic_in_a_notebook(control):
+    """Shares, pins and roles; a header's value is somebody's text."""
+    control.pin("x-user-group", "<b>", "1.1.0")
+    html = control.show()._repr_html_()
+    assert "x-user-group=&lt;b&gt;" in html
+    assert "<b>" not in html
+    assert "100.00%" in html
+
+
 def test_a_version_that_is_unknown_changes_nothing(control, serve):
     """It fails before Serve is asked."""
     before = serve.deployed

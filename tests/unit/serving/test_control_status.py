@@ -59,7 +59,7 @@ def test_what_is_no_dashboard_is_called_so(status, body, found):
 
 def test_other_errors_keep_their_text():
     """Serve's own explanation."""
-    with server(400, b"no such option") as address, pytest.raises(ServingError, match="400.*no such option"):
+    with server(400, b"no such option") as address, pytest.raises(ServingError, match=r"400.*no such option"):
         ServeControl(address, "http://127.0.0.1:1").status("attrition")
 
 
