@@ -298,7 +298,9 @@ class TrafficControl:
             self._application = self._named or endpoint.application(self._settings, control)
             traffic = control.traffic(self._application)
         if control is None or traffic is None:
-            raise ServingError(Fault(self._settings.serve_url, "nothing is served", remedy="attrition serve up"))
+            raise ServingError(
+                Fault(self._settings.serve_url, "nothing is served", remedy="start it: attrition serve up")
+            )
         return control, traffic
 
     def _apply(

@@ -326,6 +326,10 @@ class PredictionTable:
         """Schema and rows of a period, day after day; files outside it are not opened."""
         import pyarrow as pa
 
+        if start is not None and end is not None and start > end:
+            raise UsageError(
+                Fault("the period", f"begins on {start:%Y-%m-%d} and ends before that", "", "exchange them")
+            )
         table = self._open()
         stored = table.to_pyarrow_dataset()
         # a table of an earlier version lacks the columns that were added since, until the next append

@@ -198,7 +198,9 @@ class ModelRegistry:
                 return version
         there = ", ".join(f"{v.version} ({', '.join(v.aliases)})" if v.aliases else v.version for v in versions[:10])
         raise NotFound(
-            Fault(f"version {ref}", "does not exist", f"there are: {there or 'none'}", "attrition models list")
+            Fault(f"version {ref}", "does not exist", f"there are: {there}", "see attrition models list")
+            if versions
+            else Fault(f"version {ref}", "does not exist", "none is registered", "make one: attrition tune --register")
         )
 
     show = resolve
