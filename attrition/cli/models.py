@@ -12,7 +12,7 @@ from attrition.cli.console import JsonFlag, JustificationOption, emit, open_work
 
 EXIT_GATE_HELD = 3
 
-app = typer.Typer(help="Register, list, compare, verify, name, export, approve and describe versions.", no_args_is_help=True)
+app = typer.Typer(help="Register, list, compare, name, export, approve and describe versions.", no_args_is_help=True)
 
 RefArgument = Annotated[str, typer.Argument(metavar="VERSION", help="1.0.0, an alias such as champion, or a run id.")]
 

@@ -121,6 +121,7 @@ class Pages:
     def _build(self) -> FastAPI:
         from fastapi import FastAPI
         from starlette.exceptions import HTTPException
+        from starlette.routing import Route
 
         app = FastAPI(
             title="attrition",
@@ -137,7 +138,9 @@ class Pages:
             ("/v1/versions", self.versions, "Versions, their traffic and their features"),
         ):
             app.add_api_route(path, page, summary=summary, response_model=None, responses=_responses())
-        app.add_route("/openapi.json", self.openapi, include_in_schema=False)
+        document = Route("/openapi.json", self.openapi, include_in_schema=False)
+        document.methods = {"GET"}  # Starlette adds HEAD, for which no permission is stated
+        app.router.routes.append(document)
         for path, page in (("/docs", self.docs), ("/", self.root)):
             app.add_api_route(path, page, include_in_schema=False, response_model=None)
         return app
