@@ -33,6 +33,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrition.data import delta
 from attrition.data.delta import AppendOnlyTable, Compaction, transaction
 from attrition.data.tombstones import Tombstones
 from attrition.errors import Fault, NotFound, PlatformError, UsageError
@@ -307,18 +308,19 @@ class PredictionTable:
         PlatformError
             Another process wrote to the same day, or the storage does not answer.
         """
-        n_files = self._n_files()
-        for day in sorted(day for day, n in n_files.items() if n > 1):
+        small = self._n_files(below=delta.MERGED_BYTES // 4)
+        n_before = self._n_files().total()
+        for day in sorted(day for day, n in small.items() if n > 1):
             if before is None or day < before.isoformat():
                 self._table.merge_files(("day", day))
-        return Compaction(n_files.total(), self._n_files().total(), self._table.vacuum())
+        return Compaction(n_before, self._n_files().total(), self._table.vacuum())
 
-    def _n_files(self) -> Counter[str]:
-        """Files of each day."""
+    def _n_files(self, *, below: float = float("inf")) -> Counter[str]:
+        """Files of each day that are smaller than so many bytes."""
         import pyarrow as pa
 
-        actions = pa.table(self._open().get_add_actions(flatten=True))
-        return Counter(str(day) for day in actions["partition.day"].to_pylist())
+        actions = pa.table(self._open().get_add_actions(flatten=True)).select(["partition.day", "size_bytes"])
+        return Counter(str(file["partition.day"]) for file in actions.to_pylist() if file["size_bytes"] < below)
 
     def _scan(
         self, start: datetime | None, end: datetime | None, columns: Sequence[str] | None = None

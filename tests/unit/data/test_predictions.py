@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from attrition.data import delta
 from attrition.data.delta import Compaction
 from attrition.data.predictions import PredictionTable, prediction_schema
 from attrition.errors import NotFound, PlatformError, UsageError
@@ -174,6 +175,23 @@ def test_many_small_files_become_few(table):
     assert table.committed(["s"]) == {"s": 4}
     assert not table.append(rows(40, 10), {"s": 4})
     assert table.compact() == Compaction(1, 1, 0)
+
+
+def test_what_is_merged_is_not_written_again(table, monkeypatch):
+    """Neither one file nor several that are large enough; otherwise a long day would be rewritten each day."""
+    for number in range(5):
+        table.append(rows(10 * number, 10), {"s": number})
+
+    def n_writes():
+        return [entry["operation"] for entry in DeltaTable(table.uri).history()].count("WRITE")
+
+    table.compact()
+    assert n_writes() == 6
+    table.compact()
+    assert n_writes() == 6
+    table.append(rows(50, 10), {"s": 5})
+    monkeypatch.setattr(delta, "MERGED_BYTES", 4096)
+    assert table.compact() == Compaction(2, 2, 0)
 
 
 def test_today_may_be_left_as_it_is(table):
