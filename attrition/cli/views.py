@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from attrition.registry.models import Comparison, ModelVersion
     from attrition.release.certificate import Assessment, Certificate
     from attrition.serving.control import ServeStatus
-    from attrition.serving.deployed import VariantStatus
 
 _COLOURS = {
     "PASS": "green",

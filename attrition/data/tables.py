@@ -30,6 +30,7 @@ from attrition.data.journal import (
     STRUCK,
     Journal,
     SnapshotRef,
+    Snapshots,
     StoredVersion,
     describe,
     facts,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
     from numpy.typing import NDArray
 
-__all__ = ["SNAPSHOTS", "SnapshotRef", "StoredVersion", "Tables"]
+__all__ = ["SNAPSHOTS", "SnapshotRef", "Snapshots", "StoredVersion", "Tables"]
 
 _POSITION = "row_number"
 _ATTEMPTS = 8

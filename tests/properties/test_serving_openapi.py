@@ -74,9 +74,7 @@ def document(tmp_path_factory):
     """The document of a gateway in this process."""
     log = PredictionLog(LogConfig.of(Settings.from_environment({}, home=tmp_path_factory.mktemp("home"))))
     limits = Limits(max_records=5, max_body_bytes=10_000)
-    gateway = Gateway(
-        limits, lambda _uri, _digest: Bundle(), replica="r1", log=log, explanations=explaining()
-    )
+    gateway = Gateway(limits, lambda _uri, _digest: Bundle(), replica="r1", log=log, explanations=explaining())
     variant = Variant(name="blue", version="1.0.0", bundle="b", manifest_sha256="0" * 64)
     asyncio.run(gateway.reconfigure(Traffic(variants=(variant,)).model_dump(mode="json")))
     yield schemathesis.openapi.from_asgi("/openapi.json", gateway)
