@@ -73,6 +73,8 @@ FREE = {
     "serving.require_free_port": "looks at a port of this machine",
     "serving.status": "what every probe of the endpoint may know",
     "predictions.recover": "commits what replicas left on this machine; shows nothing",
+    "predictions.compact": "changes no row; shows nothing",
+    "outcomes.compact": "changes no row; shows nothing",
     "access.whoami": "who asks may know who they are",
     "audit.verify_exports": "reads the caller's own files",
     "audit.key": "a public key",
