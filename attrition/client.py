@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from http import HTTPStatus
@@ -119,7 +120,7 @@ class Client:
         Raises
         ------
         UsageError
-            No column is a feature, or a value is infinite.
+            No column is a feature, or columns hold infinite values or what is no number; says in how many rows.
         ServingError
             The endpoint refuses the rows (every bad field is named by row and column) or does not answer.
         NotAuthenticated, AccessDenied
@@ -136,10 +137,12 @@ class Client:
             )
         if not len(frame):
             return _scored([], frame.index)
+        sent = frame[columns]
+        _check_numbers(sent)
         size = int(served["limits"]["max_records"])
         answers: list[dict[str, Any]] = []
         for first in range(0, len(frame), size):
-            records = list(_records(frame[columns].iloc[first : first + size]))
+            records = list(_records(sent.iloc[first : first + size]))
             response = self._request("POST", "/v1/predict", {"records": records}, first_row=first)
             answers.extend(response.json()["predictions"])
         return _scored(answers, pd.Index(frame.index))
@@ -219,13 +222,44 @@ class Client:
         raise AssertionError("unreachable")
 
 
+def _check_numbers(frame: pd.DataFrame) -> None:
+    """Every feature holds numbers or nothing; the endpoint would name each bad row by itself.
+
+    Raises
+    ------
+    UsageError
+        Names every column that does not, with the number of rows.
+    """
+    faults = []
+    for name in frame.columns.drop(EMPLOYEE_ID, errors="ignore"):
+        n_others, n_infinite = _no_numbers(frame[name])
+        of = f"of {len(frame)} rows"
+        if n_others:
+            faults.append(Fault(f"column {name}", f"no number in {n_others} {of}", "numbers or NaN are allowed"))
+        if n_infinite:
+            faults.append(Fault(f"column {name}", f"infinite in {n_infinite} {of}", "numbers or NaN are allowed"))
+    if faults:
+        raise UsageError(faults)
+
+
+def _no_numbers(column: pd.Series) -> tuple[int, int]:
+    """Values that are neither numbers nor missing, and values that are infinite."""
+    import numpy as np
+
+    if column.dtype.kind in "biu":
+        return 0, 0
+    if column.dtype.kind == "f":
+        return 0, int(np.isinf(column.to_numpy(np.float64, na_value=np.nan)).sum())
+    values = column[column.notna()].tolist()
+    numbers = [value for value in values if isinstance(value, int | float | np.number | np.bool_)]
+    n_infinite = sum(isinstance(value, float | np.floating) and math.isinf(value) for value in numbers)
+    return len(values) - len(numbers), n_infinite
+
+
 def _records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Rows as JSON-ready objects, without the missing values."""
     import numpy as np
 
-    infinite = [str(name) for name in frame if frame[name].dtype.kind == "f" and np.isinf(frame[name]).any()]
-    if infinite:
-        raise UsageError(Fault("frame", f"infinite values in {', '.join(infinite)}", "numbers or NaN are allowed"))
     present = frame.notna().to_numpy()
     names = list(frame.columns)
     for row, known in zip(frame.astype(object).to_numpy(), present, strict=True):

@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from attrition.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+GATES = "gates"
+"""What the names of gate thresholds begin with; the other files beside them are search plans."""
 
 MODEL_NAME = "employee-attrition-classifier"
 """Name of the registered model in MLflow."""
@@ -35,6 +38,7 @@ _VARIABLES: tuple[tuple[str, str], ...] = (
     ("ATTRITION_ACCESS_CONFIG", "access_config"),
     ("ATTRITION_SERVE_HOST", "serve_host"),
     ("ATTRITION_SERVE_PORT", "serve_port"),
+    ("ATTRITION_SERVE_APPLICATION", "serve_application"),
     ("MLFLOW_TRACKING_URI", "tracking_uri"),
     ("ATTRITION_RAY_ADDRESS", "ray_address"),
     ("RAY_ADDRESS", "ray_address"),
@@ -77,6 +81,8 @@ class Settings(BaseModel):
     """Host under which clients reach the endpoint."""
     serve_port: int = Field(default=8000, ge=1, le=65_535)
     """HTTP port of the endpoint."""
+    serve_application: str | None = None
+    """Name of the Serve application; None means the one that runs, which must be named only when there are several."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -149,7 +155,7 @@ class Settings(BaseModel):
 
     @property
     def serve_url(self) -> str:
-        """Base URL of the endpoint."""
+        """Base URL of the endpoint, without the route prefix of its application."""
         return f"http://{self.serve_host}:{self.serve_port}"
 
 
@@ -165,7 +171,7 @@ def _place(text: str) -> str:
     return text if "://" in text or not text else str(_absolute(Path(text)))
 
 
-def config_file(folder: str, name: str | Path) -> Path:
+def config_file(folder: str, name: str | Path, *, kind: Callable[[str], bool] = lambda _name: True) -> Path:
     """Path of a configuration file given by path (``my/plan.yaml``) or by the name of a shipped one (``smoke``).
 
     Parameters
@@ -174,6 +180,8 @@ def config_file(folder: str, name: str | Path) -> Path:
         ``tune_configs`` or ``serve_configs``.
     name
         A path is taken as it is; a bare name is looked up in `folder` of the working directory, then of the package.
+    kind
+        Whether a name in the folder is of the kind that is wanted: what the message lists when nothing is found.
 
     Raises
     ------
@@ -189,7 +197,7 @@ def config_file(folder: str, name: str | Path) -> Path:
             path = directory / f"{name}.yaml"
             if path.is_file():
                 return path
-    shipped = sorted({path.stem for directory in candidates for path in directory.glob("*.yaml")})
+    shipped = sorted({path.stem for directory in candidates for path in directory.glob("*.yaml") if kind(path.stem)})
     raise ConfigError(
         Fault(
             str(name), "no such file", f"shipped in {folder}: {', '.join(shipped)}", "give a path or one of these names"

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from attrition.client import Client
     from attrition.cluster.session import RaySession
     from attrition.data.dataset import Dataset
+    from attrition.data.delta import Compaction
     from attrition.data.extracts import Extract
     from attrition.data.findings import QualityReport
     from attrition.data.outcomes import Recorded
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from attrition.serving.batch_ids import Ids
     from attrition.serving.control import ServeStatus
     from attrition.serving.log_commit import CommitStatus
+    from attrition.serving.traffic import Traffic as ServedTraffic
     from attrition.stations.access import Access
     from attrition.stations.audit import Audit
     from attrition.stations.certificates import Certificates
@@ -458,10 +460,18 @@ class Workspace:
         return self._registry.load(ref).importance
 
     def client(self, url: str | None = None) -> Client:
-        """An HTTP client of the endpoint, closed with this workspace."""
-        from attrition.client import Client
+        """An HTTP client of the endpoint, closed with this workspace.
 
-        return self._open.enter_context(Client(url or self.settings.serve_url))
+        Parameters
+        ----------
+        url
+            Base address; None is that of the settings, with the route prefix of the application if there is a Ray
+            nearby that knows it.
+        """
+        from attrition.client import Client
+        from attrition.cluster import endpoint
+
+        return self._open.enter_context(Client(url or endpoint.url(self.settings)))
 
 
 class Data:
@@ -587,33 +597,48 @@ class Serving:
         self._export = export
 
     def up(
-        self, ref: str = "champion", *, config: str | Path = "local", justification: str | None = None
+        self,
+        ref: str | None = None,
+        *,
+        config: str | Path = "local",
+        replace: bool = False,
+        justification: str | None = None,
     ) -> ServeStatus:
         """Serve a registered version over HTTP and return once it answers.
 
         Parameters
         ----------
         ref
-            Version or alias; verified against its manifest before a replica loads it.
+            Version or alias; verified against its manifest before a replica loads it. None keeps the traffic of an
+            endpoint that runs, and serves the champion when none does.
         config
             Serve configuration by path or shipped name.
+        replace
+            Drop the split, pins and shadows of an endpoint that runs.
 
         Raises
         ------
+        UsageError
+            The endpoint runs with a split, pins or shadows, and `ref` would replace them.
         NotFound, IntegrityError
             The version does not exist or its bytes changed.
         PortInUse, ServingError, RayUnreachable
             The endpoint cannot be brought up.
         """
         from attrition.cluster import endpoint
-        from attrition.serving.traffic import single_variant
 
         workspace = self._workspace
         with workspace.guard.acting(Action.DEPLOY, "endpoint", justification=justification) as entry:
-            bundle = self._export(ref)
-            entry.model_version = bundle.version
-            entry.details |= {"config": str(config)[-200:], "manifest_sha256": bundle.manifest_sha256}
-            return endpoint.up(workspace.settings, single_variant(bundle), config, actor=entry.actor)
+
+            def traffic(live: ServedTraffic | None) -> ServedTraffic:
+                wanted = endpoint.wanted(live, ref, self._export, replace=replace)
+                answering = [variant for variant in wanted.variants if variant.weight]
+                entry.model_version = ", ".join(variant.version for variant in answering)
+                entry.details["manifest_sha256"] = ", ".join(variant.manifest_sha256 for variant in answering)
+                return wanted
+
+            entry.details["config"] = str(config)[-200:]
+            return endpoint.up(workspace.settings, traffic, config, actor=entry.actor)
 
     def require_free_port(self) -> None:
         """Return when nobody listens on the endpoint's port, so that :meth:`up` can take it.
@@ -690,6 +715,25 @@ class Predictions:
 
         return commit_orphans(self._settings.home / "spool", self._settings.tables)
 
+    def compact(self, *, today: bool = False) -> Compaction:
+        """Merge the small files of the log into few; a node that serves does so each day by itself.
+
+        Parameters
+        ----------
+        today
+            Also those of the current day, UTC. While the endpoint answers, that usually fails: the day still grows.
+
+        Raises
+        ------
+        NotFound
+            Nothing was logged yet.
+        PlatformError
+            Another process wrote to the same day, or the storage does not answer.
+        """
+        from datetime import UTC, datetime
+
+        return self.table.compact(None if today else datetime.now(UTC).date())
+
 
 class Outcomes:
     """Who left, and when; reached as ``Workspace.outcomes``."""
@@ -719,6 +763,10 @@ class Outcomes:
             recorded = self.table.record(outcomes, now=now)
             entry.details |= {"rows": recorded.n_rows, "new": recorded.n_new}
             return recorded
+
+    def compact(self) -> Compaction:
+        """Merge the small files of the table into few, see :meth:`Predictions.compact`."""
+        return self.table.compact()
 
     def labels(self, horizon_days: int, *, as_of: datetime) -> pd.DataFrame:
         """Every logged prediction with what became of it; see :func:`attrition.data.maturity.matured_labels`.

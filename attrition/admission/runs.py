@@ -147,10 +147,13 @@ def tune(
     PlatformError
         Ray or MLflow do not answer.
     """
-    from attrition.training.search import search
+    from attrition.training.search import search, study_folder
+    from attrition.training.study import was_begun
 
     hooks, started = hooks or Hooks(), datetime.now(UTC)
     lineage, split = plan_lineage(dataset, plan)
+    if resume and not was_begun(study_folder(settings, plan)):
+        hooks.step("Nothing to resume: no search of this plan was begun here, so it starts")
     result = search(
         dataset.table.take(split.train),
         plan,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from attrition.cli.console import JsonFlag, emit, open_workspace, say
+from attrition.cli.console import JsonFlag, JustificationOption, emit, open_workspace, say
 
 EXIT_GATE_HELD = 3
 
-app = typer.Typer(help="Register, list, compare, verify, approve and describe model versions.", no_args_is_help=True)
+app = typer.Typer(help="Register, list, compare, name, export, approve and describe versions.", no_args_is_help=True)
 
 RefArgument = Annotated[str, typer.Argument(metavar="VERSION", help="1.0.0, an alias such as champion, or a run id.")]
 
@@ -131,3 +132,54 @@ def card(
     path = out or Path(f"model-card-{found.version}.html")
     path.write_text(found.html if path.suffix.lower() in {".html", ".htm"} else found.markdown, encoding="utf-8")
     emit({"version": found.version, "file": str(path)}, f"Wrote {path}.", as_json=as_json)
+
+
+@app.command()
+def alias(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="ALIAS", help="Lower-case letters, digits and hyphens.")],
+    version: RefArgument,
+    justification: JustificationOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Point an alias at a version; what it pointed at before loses it.
+
+    Example: attrition models alias approved-2026-03 1.1.0
+    """
+    named = open_workspace(ctx).models.set_alias(name, version, justification=justification)
+    emit(named.to_dict(), as_json=as_json)
+    say(f"{name} is version {named.version} now.")
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    version: RefArgument,
+    directory: Annotated[
+        Path | None, typer.Option(help="Folder of bundles. [default: that of the project]", show_default=False)
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the verified folder of a version that serving replicas load; one that exists is verified and kept.
+
+    Example: attrition models export champion --directory /srv/bundles
+    """
+    bundle = open_workspace(ctx).models.export_bundle(version, directory)
+    emit(asdict(bundle), f"{bundle.uri}\nmanifest sha256 {bundle.manifest_sha256}", as_json=as_json)
+
+
+@app.command()
+def unchanged(
+    ctx: typer.Context,
+    config: Annotated[str, typer.Option(help="Search plan: a YAML file or smoke, default, thorough.")] = "default",
+    snapshot: Annotated[int | None, typer.Option(help="Snapshot version. [default: the latest]")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print the version that a search by this plan would make again (same data, plan and code), if there is one.
+
+    Example: attrition models unchanged --config smoke
+    """
+    version = open_workspace(ctx).unchanged(config, snapshot=snapshot)
+    emit(version and version.to_dict(), version.version if version else None, as_json=as_json)
+    if version is None:
+        say("Data, plan or code are others than those of every registered version.")

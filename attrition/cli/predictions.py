@@ -10,7 +10,7 @@ import typer
 
 from attrition.cli.console import JsonFlag, emit, open_workspace, say
 
-app = typer.Typer(help="Read the log of predictions.", no_args_is_help=True)
+app = typer.Typer(help="Read the log of predictions, and keep it in shape.", no_args_is_help=True)
 
 DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 SinceOption = Annotated[datetime | None, typer.Option(help="First day, UTC.", formats=DATES)]
@@ -65,3 +65,20 @@ def recover(ctx: typer.Context, as_json: JsonFlag = False) -> None:
         say("The endpoint is running and commits by itself.")
     else:
         say(f"Committed {status.n_records:,} predictions and {status.n_outcomes:,} outcomes.")
+
+
+@app.command()
+def compact(
+    ctx: typer.Context,
+    today: Annotated[bool, typer.Option("--today", help="Also the current day's, when nothing is served.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Merge the small files of each day that is over; a node that serves does so each day by itself.
+
+    Example: attrition predictions compact
+    """
+    from attrition.cli.prediction_views import compaction_text
+
+    done = open_workspace(ctx).predictions.compact(today=today)
+    emit(done.to_dict(), as_json=as_json)
+    say(compaction_text(done))

@@ -16,8 +16,16 @@ app = typer.Typer(help="Serve a registered version over HTTP.", no_args_is_help=
 @app.command()
 def up(
     ctx: typer.Context,
-    version: Annotated[str, typer.Argument(metavar="[VERSION]", help="Version or alias.")] = "champion",
+    version: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[VERSION]", help="Version or alias. [default: what is served; the champion when nothing is]"
+        ),
+    ] = None,
     config: Annotated[str, typer.Option(help="Serve configuration: a YAML file or a shipped name.")] = "local",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Drop the split, pins and shadows of a running endpoint.")
+    ] = False,
     justification: JustificationOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -28,7 +36,8 @@ def up(
     from attrition.cli.views import status_view
 
     with busy("Verifying the version and starting Ray Serve"):
-        status = open_workspace(ctx).serving.up(version, config=config, justification=justification)
+        workspace = open_workspace(ctx)
+        status = workspace.serving.up(version, config=config, replace=replace, justification=justification)
     emit(status.to_dict(), status_view(status), as_json=as_json)
 
 

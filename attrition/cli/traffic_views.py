@@ -61,7 +61,7 @@ def _variants(traffic: Traffic, title: str, found: Mapping[str, VariantStatus] |
     table = _table(title, *columns)
     for variant in traffic.variants:
         pins = ", ".join(f"{pin.header}={pin.value}" for pin in traffic.pins if pin.variant == variant.name)
-        cells = [variant.name, variant.version, f"{variant.weight:.2%}", pins, _role(traffic, variant.name)]
+        cells = [variant.name, variant.version, f"{variant.weight:.2%}", pins, traffic.role(variant.name)]
         if placed:
             cells.append(_placement(variant, (found or {}).get(variant.name)))
         table.add_row(*cells)
@@ -72,12 +72,6 @@ def _placement(variant: Variant, status: VariantStatus | None) -> str:
     if not variant.is_placed or status is None:
         return str(variant.placement)
     return f"{variant.placement}: {status.state}, {status.replicas} replica{'' if status.replicas == 1 else 's'}"
-
-
-def _role(traffic: Traffic, name: str) -> str:
-    if name in traffic.shadows:
-        return "shadow"
-    return "answers" if name in traffic.active else "loaded"
 
 
 def _table(title: str, *columns: str) -> Table:

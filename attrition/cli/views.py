@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from attrition.registry.models import Comparison, ModelVersion
     from attrition.release.certificate import Assessment, Certificate
     from attrition.serving.control import ServeStatus
-    from attrition.serving.deployed import VariantStatus
 
 _COLOURS = {
     "PASS": "green",
@@ -251,21 +250,7 @@ def status_view(status: ServeStatus) -> RenderableType:
     if not status.running:
         why = f" ({status.message})" if status.message else ""
         return Text(f"Nothing is served at {status.url}{why}. Start it: attrition serve up")
-    return _pairs(
-        "Serving",
-        {
-            "endpoint": f"{status.url}/v1/predict",
-            "documentation": status.docs_url,
-            "Ray dashboard": status.dashboard_url or "off",
-            "versions": ", ".join(map(_served, status.variants)),
-            "replicas": status.replicas,
-        },
-    )
-
-
-def _served(variant: VariantStatus) -> str:
-    placed = f", own deployment: {variant.state}" if variant.state else ""
-    return f"{variant.name}: {variant.version} ({variant.weight:.0%}{placed})"
+    return _pairs("Serving", dict(status.rows))
 
 
 def predictions_view(employee_ids: pd.Series, scored: pd.DataFrame) -> RenderableType:

@@ -16,14 +16,19 @@ from typing import TYPE_CHECKING
 from attrition.cluster.environment import LOOPBACK, is_taken
 from attrition.cluster.local_head import find_local_head, has_died, start_local_head, stop_local_head
 from attrition.cluster.session import active_session, connect
-from attrition.errors import ConfigError, Fault, PlatformError, PortInUse, RayUnreachable, ServingError
+from attrition.errors import ConfigError, Fault, PlatformError, PortInUse, RayUnreachable, ServingError, UsageError
+from attrition.serving import changes
 from attrition.serving.access_options import AccessOptions
 from attrition.serving.config import APPLICATION, ServeConfig
 from attrition.serving.control import ServeControl, ServeStatus, not_running
 from attrition.serving.prediction_log import LogConfig
+from attrition.serving.traffic import single_variant
 from attrition.serving.traffic_history import ChangeOutcome, TrafficHistory, keep, last_generation, new_change
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sized
+
+    from attrition.registry.bundle import BundleRef
     from attrition.serving.traffic import Traffic
     from attrition.settings import Settings
 
@@ -33,7 +38,11 @@ _LOCAL_HOSTS = {"localhost", LOOPBACK, "::1"}
 
 
 def up(
-    settings: Settings, traffic: Traffic, config: ServeConfig | str | Path = "local", *, actor: str = ""
+    settings: Settings,
+    traffic: Traffic | Callable[[Traffic | None], Traffic],
+    config: ServeConfig | str | Path = "local",
+    *,
+    actor: str = "",
 ) -> ServeStatus:
     """Serve `traffic` and return once every replica answers with it; a running endpoint is changed in place.
 
@@ -42,7 +51,8 @@ def up(
     settings
         Where Ray is, and host and port of the endpoint.
     traffic
-        Versions and weights.
+        Versions and weights; or a function that makes them of what is served already, None when nothing is. It is
+        called before anything is started.
     config
         Serve configuration, by path or shipped name.
     actor
@@ -50,6 +60,8 @@ def up(
 
     Raises
     ------
+    ConfigError
+        The configuration names another application than ``settings.serve_application``.
     PortInUse
         Somebody else listens on the endpoint's port.
     ServingError
@@ -59,9 +71,15 @@ def up(
     """
     if not isinstance(config, ServeConfig):
         config = ServeConfig.load(config)
+    name = config.application.name
+    if settings.serve_application not in {None, name}:
+        found = f"the serve configuration names its application {name}"
+        raise ConfigError(Fault("ATTRITION_SERVE_APPLICATION", f"is {settings.serve_application}, {found}"))
     access = AccessOptions.of(settings, config.application.args.access)
     with contextlib.ExitStack() as on_failure:
         control = find(settings)
+        if callable(traffic):
+            traffic = traffic(None if control is None else control.traffic(name))
         if control is None:
             stop_local_head(settings)  # what a killed one has left
             require_free_port(settings)
@@ -72,7 +90,6 @@ def up(
         # on a cluster clients come from other machines
         is_local = settings.serve_host in _LOCAL_HOSTS and settings.ray_address is None
         host = LOOPBACK if is_local else "0.0.0.0"  # noqa: S104
-        name = config.application.name
         history = TrafficHistory(settings.tables)
         started = time.monotonic()
         status = control.deploy(
@@ -89,7 +106,7 @@ def up(
         remedy = "close it for anything but a trial: ATTRITION_ACCESS=closed"
         logger.warning("Access is open: whoever reaches %s may ask everything; %s", settings.serve_url, remedy)
     deployed = traffic.model_copy(update={"generation": status.generation})
-    versions = " ".join(variant.version for variant in traffic.variants)
+    versions = " ".join(variant.version for variant in traffic.variants if variant.weight)
     seconds = time.monotonic() - started
     change = new_change(name, f"serve up {versions}", ChangeOutcome.APPLIED, deployed, seconds=seconds, actor=actor)
     keep(history, change)
@@ -101,26 +118,115 @@ def _prediction_log(settings: Settings, config: ServeConfig) -> LogConfig | None
     return None if tuning is None else LogConfig.of(settings, **tuning.model_dump())
 
 
-def status(settings: Settings, name: str = APPLICATION) -> ServeStatus:
+def wanted(
+    live: Traffic | None, ref: str | None, export: Callable[[str], BundleRef], *, replace: bool = False
+) -> Traffic:
+    """The traffic that `serve up` makes of what is served already; nothing that somebody set up is dropped unasked.
+
+    Parameters
+    ----------
+    live
+        As served; None when nothing is.
+    ref
+        Version or alias that is to answer; None keeps `live`, and without it means the champion.
+    export
+        Exports a registered version and verifies it.
+    replace
+        Drop the split, pins and shadows of `live`.
+
+    Raises
+    ------
+    UsageError
+        `live` is more than one version, and `replace` is not given.
+    NotFound, IntegrityError
+        The version does not exist, or its bytes changed.
+    """
+    if live is not None and ref is None:
+        return live
+    bundle = export(ref or "champion")
+    if live is None or replace:
+        return single_variant(bundle)
+    answering = [variant for variant in live.variants if variant.weight]
+    if [variant.manifest_sha256 for variant in answering] == [bundle.manifest_sha256]:
+        return live
+    if len(answering) > 1 or live.pins or live.shadows:
+        parts = [f"{v.version}={v.weight:.0%}" for v in answering]
+        parts += [f"{len(kind)} {name}{'s' * (len(kind) > 1)}" for name, kind in _extras(live) if kind]
+        raise UsageError(
+            [
+                Fault(
+                    f"serve up {ref}",
+                    f"would replace the traffic that is served: {', '.join(parts)}",
+                    remedy=f"move the traffic and keep pins and shadows: attrition traffic switch {ref}",
+                ),
+                Fault("other ways", "keep all: attrition serve up", f"drop all: attrition serve up {ref} --replace"),
+            ]
+        )
+    return changes.shift(live, [(bundle, 1.0)])
+
+
+def _extras(traffic: Traffic) -> tuple[tuple[str, Sized], ...]:
+    return ("pin", traffic.pins), ("shadow", traffic.shadows)
+
+
+def application(settings: Settings, control: ServeControl) -> str:
+    """Name of the application that this project means: the one of its settings, or the only one that runs.
+
+    Raises
+    ------
+    ConfigError
+        Several run, and the settings name none.
+    RayUnreachable
+        The dashboard does not answer.
+    """
+    if settings.serve_application is not None:
+        return settings.serve_application
+    names = control.applications()
+    if len(names) > 1:
+        raise ConfigError(
+            Fault(
+                f"Ray at {control.dashboard_url}",
+                f"runs several attrition applications: {', '.join(names)}",
+                remedy=f"name the one that is meant: ATTRITION_SERVE_APPLICATION={names[0]}",
+            )
+        )
+    return names[0] if names else APPLICATION
+
+
+def url(settings: Settings) -> str:
+    """Base address of the endpoint with its route prefix; without it when there is no Ray nearby to be asked."""
+    is_near = active_session() is not None or not settings.ray_address or "://" in settings.ray_address
+    with contextlib.suppress(PlatformError, ConfigError):
+        control = find(settings) if is_near else None
+        if control is not None:
+            return control.status(application(settings, control)).url
+    return settings.serve_url
+
+
+def status(settings: Settings) -> ServeStatus:
     """What is served and where; says so when there is no Ray at all.
 
     Raises
     ------
+    ConfigError
+        Several applications run, and the settings name none.
     RayUnreachable
         A Ray address is configured, and nothing answers there.
     """
     control = find(settings)
     if control is not None:
-        return control.status(name)
+        return control.status(application(settings, control))
     died = settings.ray_address is None and has_died(settings)
     return not_running(settings.serve_url, "the local Ray has died; start it again" if died else "")
 
 
-def down(settings: Settings, name: str = APPLICATION) -> bool:
+def down(settings: Settings) -> bool:
     """Remove the application, and the local head if there is one; False when nothing was served.
 
     Raises
     ------
+    ConfigError
+        Several applications run, and the settings name none.
     RayUnreachable
         A Ray address is configured, and nothing answers there.
     """
@@ -128,10 +234,15 @@ def down(settings: Settings, name: str = APPLICATION) -> bool:
     if control is None:
         return settings.ray_address is None and stop_local_head(settings)
     if active_session() is not None or settings.ray_address is not None:
-        return control.remove(name)
+        return control.remove(application(settings, control))
     with contextlib.suppress(RayUnreachable):
         # lets requests in flight finish; a head that no longer answers is stopped all the same
-        control.remove(name)
+        names = control.applications()
+        mine = settings.serve_application
+        if mine is not None and set(names) - {mine}:
+            return control.remove(mine)
+        for name in names:
+            control.remove(name)
     return stop_local_head(settings)
 
 

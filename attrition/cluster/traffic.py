@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from attrition.errors import AttritionError, Fault, NotFound, PlatformError, ServingError, UsageError
 from attrition.governance.credentials import authorization
 from attrition.serving import changes
-from attrition.serving.config import APPLICATION
 from attrition.serving.traffic import SMOKE_HEADER
 from attrition.serving.traffic_history import (
     ChangeOutcome,
@@ -55,6 +54,9 @@ class TrafficState:
         """JSON-ready document."""
         return {"replicas": self.status.replicas, "state": self.status.state, **self.traffic.model_dump(mode="json")}
 
+    def _repr_html_(self) -> str:
+        return _traffic_html(f"Traffic, generation {self.traffic.generation}", self.traffic)
+
 
 @dataclass(frozen=True, slots=True)
 class Switch:
@@ -89,17 +91,23 @@ class TrafficControl:
     export
         Exports a registered version, by version or alias, and verifies it.
     application
-        Name of the Serve application.
+        Name of the Serve application; None is that of the settings, or the only one that runs.
     actor
         Who makes the changes, for their history; empty: the user that runs this process.
     """
 
     def __init__(
-        self, settings: Settings, export: Callable[[str], BundleRef], *, application: str = APPLICATION, actor: str = ""
+        self,
+        settings: Settings,
+        export: Callable[[str], BundleRef],
+        *,
+        application: str | None = None,
+        actor: str = "",
     ) -> None:
         self._settings = settings
         self._export = export
-        self._application = application
+        self._named = application or settings.serve_application
+        self._application = self._named or ""  # what :meth:`_served` found, until then nothing
         self._actor = actor
 
     def show(self) -> TrafficState:
@@ -121,7 +129,7 @@ class TrafficControl:
         PlatformError
             The table of changes cannot be read.
         """
-        return TrafficHistory(self._settings.tables).changes(self._application)
+        return TrafficHistory(self._settings.tables).changes(self._application or None)
 
     def set(self, shares: Mapping[str, float], *, experiment: str | None = None) -> TrafficChange:
         """Split the traffic between versions; pins and shadows stay.
@@ -266,7 +274,8 @@ class TrafficControl:
         trial = changes.pin(_without_shadow(current, ref), SMOKE_HEADER, token, ref)
         self._apply(control, f"switch {version}: try", trial, outcome=ChangeOutcome.TRIAL)
         try:
-            with httpx.Client(base_url=control.url, timeout=30.0, headers=authorization()) as http:
+            url = control.status(self._application).url
+            with httpx.Client(base_url=url, timeout=30.0, headers=authorization()) as http:
                 report = smoke_test(http, _variant_of(trial, ref), bundle, token)
         except BaseException:
             with contextlib.suppress(AttritionError):
@@ -284,9 +293,14 @@ class TrafficControl:
         from attrition.cluster import endpoint
 
         control = endpoint.find(self._settings)
-        traffic = control.traffic(self._application) if control is not None else None
+        traffic = None
+        if control is not None:
+            self._application = self._named or endpoint.application(self._settings, control)
+            traffic = control.traffic(self._application)
         if control is None or traffic is None:
-            raise ServingError(Fault(self._settings.serve_url, "nothing is served", remedy="attrition serve up"))
+            raise ServingError(
+                Fault(self._settings.serve_url, "nothing is served", remedy="start it: attrition serve up")
+            )
         return control, traffic
 
     def _apply(
@@ -347,6 +361,22 @@ class TrafficControl:
             else:
                 variants.append(variant)
         return earlier.model_copy(update={"variants": tuple(variants)})
+
+
+def _traffic_html(title: str, traffic: Traffic) -> str:
+    from attrition.evaluation.display import html_table
+
+    rows = [
+        (
+            variant.name,
+            variant.version,
+            f"{variant.weight:.2%}",
+            ", ".join(f"{pin.header}={pin.value}" for pin in traffic.pins if pin.variant == variant.name),
+            traffic.role(variant.name),
+        )
+        for variant in traffic.variants
+    ]
+    return html_table(title, ("variant", "version", "share", "pins", "role"), rows)
 
 
 def normalised(shares: Mapping[str, float]) -> dict[str, float]:

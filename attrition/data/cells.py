@@ -67,7 +67,7 @@ class Cells:
             self._numbers[column] = values
         return self._numbers[column]
 
-    def dates(self, column: str, date_format: str | None) -> NDArray[np.datetime64]:
+    def dates(self, column: str, date_format: str | None, *, remedy: str = "set date_format") -> NDArray[np.datetime64]:
         """Column as datetime64[us], missing is NaT; a cell in another format is a fault."""
         if column == "snapshot_date" and self.snapshot_date is not None:
             return self.snapshot_date
@@ -75,9 +75,7 @@ class Cells:
             series = self._frame[column]
             values = to_dates(series, date_format)
             expected = date_format or "YYYY-MM-DD"
-            self._report(
-                column, series.notna().to_numpy() & np.isnat(values), f"no date written {expected}", "set date_format"
-            )
+            self._report(column, series.notna().to_numpy() & np.isnat(values), f"no date written {expected}", remedy)
             self._dates[column, date_format] = values
         return self._dates[column, date_format]
 

@@ -78,6 +78,29 @@ class SnapshotRef:
         """Inverse of :meth:`to_dict`; also of documents from before erasures were recorded."""
         return cls(**{**document, "earlier_hashes": tuple(document.get("earlier_hashes", ()))})
 
+    def _repr_html_(self) -> str:
+        return _snapshots_html("Snapshot", [self])
+
+
+class Snapshots(list[SnapshotRef]):
+    """References to snapshots, which a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        return _snapshots_html("Snapshots", self)
+
+
+def _snapshots_html(title: str, refs: Sequence[SnapshotRef]) -> str:
+    from html import escape
+
+    header = ("version", "rows", "from", "to", "source", "content")
+    rows = [
+        (str(r.version), f"{r.n_rows:,}", r.first_date or "", r.last_date or "", r.source, r.content_hash[:12])
+        for r in refs
+    ]
+    head = "".join(f"<th>{name}</th>" for name in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:

@@ -57,7 +57,7 @@ def read_outcomes(path: Path | str, pseudonym: Pseudonymiser, *, now: datetime) 
 
     ids = to_text(file.frame[EMPLOYEE_ID])
     refuse(EMPLOYEE_ID, pd.isna(ids), "employee ids are missing", "an outcome needs its person")
-    left_on = cells.dates(LEFT_ON, None)
+    left_on = cells.dates(LEFT_ON, None, remedy="write 2024-03-31")
     observed_at = _moments(file.frame)
     if OBSERVED_AT in file.frame:
         unread = observed_at.isna().to_numpy() & file.frame[OBSERVED_AT].notna().to_numpy()

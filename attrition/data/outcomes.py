@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from attrition.data.delta import AppendOnlyTable
+from attrition.data.delta import AppendOnlyTable, Compaction
 from attrition.data.tombstones import Tombstones
-from attrition.errors import NotFound
+from attrition.errors import Fault, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,9 +137,26 @@ class OutcomeTable:
             The table cannot be read.
         """
         try:
-            return _frame(self._table.open())
+            return _frame(self._open())
         except NotFound:
             return _to_pandas(outcome_schema().empty_table())
+
+    def compact(self) -> Compaction:
+        """Merge the many small files of the imports into few, and delete those that nobody needs any more.
+
+        Recording and reading go on meanwhile.
+
+        Raises
+        ------
+        NotFound
+            Nothing was ever recorded.
+        PlatformError
+            Another process compacts the table as well, or the storage does not answer.
+        """
+        n_before = len(self._open().file_uris())
+        if n_before > 1:
+            self._table.merge_files()
+        return Compaction(n_before, len(self._table.open().file_uris()), self._table.vacuum())
 
     def current(self, as_of: datetime | None = None) -> pd.DataFrame:
         """What is known: one row per person, by pseudonym, columns as in :meth:`history`.
@@ -153,6 +170,13 @@ class OutcomeTable:
         if as_of is not None:
             history = history[history[OBSERVED_AT] <= as_of]
         return latest(history)
+
+    def _open(self) -> DeltaTable:
+        try:
+            return self._table.open()
+        except NotFound as error:
+            remedy = "attrition outcomes import FILE, or POST /v1/outcomes"
+            raise NotFound(Fault(self.uri, "no outcome was recorded yet", "", remedy)) from error
 
 
 def latest(history: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ time               timestamp, microseconds, UTC; when the answer was made
 day                date, UTC; the partition
 version, variant   str; semantic version that answered, and the name under which it was deployed
 reason             str; why this variant: ``sole``, ``sticky``, ``random``, ``pin``, ``shadow`` ...
+shadow_of          str or null; of a shadow's row: the prediction_id that was answered instead
 employee_id        str or null; the pseudonym, never the HR system's number
 probability        float64 in [0, 1]; of leaving within the version's horizon
 threshold          float64 in [0, 1]; of the version
@@ -25,18 +26,21 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrition.data.delta import AppendOnlyTable, transaction
+from attrition.data import delta
+from attrition.data.delta import AppendOnlyTable, Compaction, transaction
 from attrition.data.tombstones import Tombstones
 from attrition.errors import Fault, NotFound, PlatformError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date
 
     import pandas as pd
     import pyarrow as pa
@@ -64,6 +68,7 @@ def prediction_schema(features: Sequence[str] = ()) -> pa.Schema:
             pa.field("version", pa.string(), nullable=False),
             pa.field("variant", pa.string(), nullable=False),
             pa.field("reason", pa.string(), nullable=False),
+            pa.field("shadow_of", pa.string()),
             pa.field("employee_id", pa.string()),
             pa.field("probability", pa.float64(), nullable=False),
             pa.field("threshold", pa.float64(), nullable=False),
@@ -285,24 +290,37 @@ class PredictionTable:
             raise UsageError(Fault(str(path), f"cannot be written ({error.strerror})", "", "check the path")) from error
         return n_rows
 
-    def compact(self, day: datetime) -> int:
-        """Merge the many small files of a day's appends into few; returns by how many files there are fewer.
+    def compact(self, before: date | None = None) -> Compaction:
+        """Merge the many small files of each day's appends into few, and delete those that nobody needs any more.
+
+        Appending and reading go on meanwhile. Each day is one commit: an interruption keeps the days before.
+
+        Parameters
+        ----------
+        before
+            Leaves this day (UTC) and later ones as they are: a day that still grows conflicts with its own appends.
+            None leaves out none.
 
         Raises
         ------
+        NotFound
+            Nothing was logged yet.
         PlatformError
-            Another writer rewrote the same files, or the table cannot be written.
+            Another process wrote to the same day, or the storage does not answer.
         """
-        from deltalake.exceptions import DeltaError
+        small = self._n_files(below=delta.MERGED_BYTES // 4)
+        n_before = self._n_files().total()
+        for day in sorted(day for day, n in small.items() if n > 1):
+            if before is None or day < before.isoformat():
+                self._table.merge_files(("day", day))
+        return Compaction(n_before, self._n_files().total(), self._table.vacuum())
 
-        table = self._table.open()
-        try:
-            done: Mapping[str, Any] = table.optimize.compact(
-                partition_filters=[("day", "=", day.astimezone(UTC).date().isoformat())]
-            )
-        except (DeltaError, OSError) as error:
-            raise PlatformError(Fault(self.uri, "the files cannot be merged", "", "try again")) from error
-        return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
+    def _n_files(self, *, below: float = float("inf")) -> Counter[str]:
+        """Files of each day that are smaller than so many bytes."""
+        import pyarrow as pa
+
+        actions = pa.table(self._open().get_add_actions(flatten=True)).select(["partition.day", "size_bytes"])
+        return Counter(str(file["partition.day"]) for file in actions.to_pylist() if file["size_bytes"] < below)
 
     def _scan(
         self, start: datetime | None, end: datetime | None, columns: Sequence[str] | None = None
@@ -310,13 +328,21 @@ class PredictionTable:
         """Schema and rows of a period, day after day; files outside it are not opened."""
         import pyarrow as pa
 
+        if start is not None and end is not None and start > end:
+            raise UsageError(
+                Fault("the period", f"begins on {start:%Y-%m-%d} and ends before that", "", "exchange them")
+            )
         table = self._open()
-        dataset = table.to_pyarrow_dataset()
-        names = list(columns) if columns is not None else [name for name in dataset.schema.names if name != "day"]
-        unknown = sorted(set(names) - set(dataset.schema.names))
+        stored = table.to_pyarrow_dataset()
+        # a table of an earlier version lacks the columns that were added since, until the next append
+        fixed = prediction_schema()
+        fields = {field.name: field for field in (*fixed, *stored.schema)}
+        names = list(columns) if columns is not None else [name for name in fields if name != "day"]
+        unknown = sorted(set(names) - set(fields))
         if unknown:
             raise UsageError(Fault(self.uri, f"has no column {', '.join(unknown)}"))
-        schema = pa.schema([dataset.schema.field(name) for name in names])
+        schema = pa.schema([fields[name] for name in names])
+        dataset = stored.replace_schema(pa.schema(fields.values()))
 
         def batches() -> Iterator[pa.RecordBatch]:
             for day in sorted({partition["day"] for partition in table.partitions()}):

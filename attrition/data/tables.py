@@ -30,6 +30,7 @@ from attrition.data.journal import (
     STRUCK,
     Journal,
     SnapshotRef,
+    Snapshots,
     StoredVersion,
     describe,
     facts,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
     from numpy.typing import NDArray
 
-__all__ = ["SNAPSHOTS", "SnapshotRef", "StoredVersion", "Tables"]
+__all__ = ["SNAPSHOTS", "SnapshotRef", "Snapshots", "StoredVersion", "Tables"]
 
 _POSITION = "row_number"
 _ATTEMPTS = 8
@@ -281,9 +282,9 @@ class Tables:
         document = self._stored(version).description["quality"]
         return None if document is None else QualityReport.from_dict(document)
 
-    def snapshots(self) -> list[SnapshotRef]:
+    def snapshots(self) -> Snapshots:
         """Every snapshot, the oldest first; empty when there is none."""
-        return [version.ref for version in self.stored()]
+        return Snapshots(version.ref for version in self.stored())
 
     def stored(self) -> list[StoredVersion]:
         """Every snapshot and where its rows lie, the oldest first."""

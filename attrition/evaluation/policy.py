@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from attrition.settings import config_file, load_yaml
+from attrition.settings import GATES, config_file, load_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,7 +113,7 @@ class GatePolicy(BaseModel):
         ConfigError
             Not found, an unknown key or a value out of range; every fault is named.
         """
-        return load_yaml(config_file("tune_configs", name), cls)
+        return load_yaml(config_file("tune_configs", name, kind=lambda found: found.startswith(GATES)), cls)
 
     @classmethod
     def default(cls) -> GatePolicy:

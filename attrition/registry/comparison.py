@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Row = tuple[str, str, str]
 
+_PARAMETER = "parameter "
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -25,7 +27,8 @@ class Comparison:
     metrics : tuple of rows
         Name, first, second; each figure with its interval.
     differences : tuple of rows
-        Name, first, second: family, parameters, threshold, features, data, code; only what differs.
+        Name, first, second: family, parameters by name, calibration, threshold, features, gates, data, plan, code;
+        only what differs, at the precision shown.
     """
 
     first: str
@@ -59,9 +62,13 @@ def compare_facts(
 ) -> Comparison:
     """The comparison of two packages by the facts of their manifests."""
     mine, other = first_facts["metrics"], second_facts["metrics"]
-    metrics = tuple((name, _figure(mine.get(name)), _figure(other.get(name))) for name in {**mine, **other})
+    metrics = tuple(
+        (name.replace("_", " "), _figure(mine.get(name)), _figure(other.get(name))) for name in {**mine, **other}
+    )
     left, right = _described(first_facts), _described(second_facts)
-    names = [name for name in {**left, **right} if left.get(name) != right.get(name)]
+    parameters = sorted({name for facts in (left, right) for name in facts if name.startswith(_PARAMETER)})
+    others = [name for name in left if not name.startswith(_PARAMETER)]
+    names = [name for name in (*others[:1], *parameters, *others[1:]) if left.get(name) != right.get(name)]
     differences = tuple((name, left.get(name, "not set"), right.get(name, "not set")) for name in names)
     return Comparison(first, second, metrics, differences)
 
@@ -70,12 +77,17 @@ def _figure(document: Mapping[str, Any] | None) -> str:
     return "" if document is None else str(Estimate.from_dict(document))
 
 
+def _value(value: Any) -> str:
+    """A hyperparameter to four digits: a sampled one has seventeen, and nobody reads them."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _described(facts: Mapping[str, Any]) -> dict[str, str]:
     lineage = facts["lineage"]
     snapshot = lineage["snapshot"] or {}
     return {
         "family": facts["family"],
-        **{f"parameter {name}": str(value) for name, value in facts["parameters"].items()},
+        **{f"{_PARAMETER}{name}": _value(value) for name, value in facts["parameters"].items()},
         "calibration": facts["calibration"],
         "threshold": f"{facts['threshold']:.4f}",
         "features": ", ".join(facts["features"]),

@@ -36,6 +36,7 @@ from attrition.registry.records import (
     VERSION_TAG,
     ModelVersion,
     Verification,
+    VersionList,
     from_mlflow,
     version_tags,
 )
@@ -43,7 +44,6 @@ from attrition.registry.versions import Bump, SemVer, next_version
 from attrition.settings import MODEL_NAME
 
 if TYPE_CHECKING:
-    import builtins
     from datetime import datetime
     from pathlib import Path
 
@@ -180,9 +180,9 @@ class ModelRegistry:
         created = self._create(run_id, package, waived, author)
         return self._complete(created, package)
 
-    def list(self) -> builtins.list[ModelVersion]:
+    def list(self) -> VersionList:
         """All versions, the highest first."""
-        return sorted(self._read().complete, key=_semver, reverse=True)
+        return VersionList(sorted(self._read().complete, key=_semver, reverse=True))
 
     def resolve(self, ref: str) -> ModelVersion:
         """The version that `ref` names.
@@ -198,7 +198,9 @@ class ModelRegistry:
                 return version
         there = ", ".join(f"{v.version} ({', '.join(v.aliases)})" if v.aliases else v.version for v in versions[:10])
         raise NotFound(
-            Fault(f"version {ref}", "does not exist", f"there are: {there or 'none'}", "attrition models list")
+            Fault(f"version {ref}", "does not exist", f"there are: {there}", "see attrition models list")
+            if versions
+            else Fault(f"version {ref}", "does not exist", "none is registered", "make one: attrition tune --register")
         )
 
     show = resolve

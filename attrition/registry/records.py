@@ -177,6 +177,37 @@ class ModelVersion:
         ]
 
 
+class VersionList(list[ModelVersion]):
+    """Registered versions, which a terminal and a notebook show as a table."""
+
+    _HEADER = ("version", "aliases", "family", "AUC", "accuracy", "gates", "created")
+
+    def __str__(self) -> str:
+        return text_table("Model versions", self._HEADER, self._rows)
+
+    def _repr_html_(self) -> str:
+        return html_table("Model versions", self._HEADER, self._rows)
+
+    @property
+    def _rows(self) -> list[tuple[str, ...]]:
+        def figure(version: ModelVersion, name: str) -> str:
+            value = version.metrics.get(name)
+            return "" if value is None else f"{value:.3f}"
+
+        return [
+            (
+                version.version,
+                ", ".join(version.aliases),
+                version.family.replace("_", " "),
+                figure(version, "auc"),
+                figure(version, "accuracy"),
+                f"{version.verdict}, waived" if version.waived else version.verdict,
+                version.created_at,
+            )
+            for version in self
+        ]
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
     """A package whose every byte is the registered one.

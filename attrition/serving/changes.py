@@ -136,7 +136,9 @@ def shadow(current: Traffic, refs: Sequence[BundleRef]) -> Traffic:
     if answering:
         raise UsageError(
             Fault(
-                version, "answers requests, and a shadow never does", remedy="give its share to another version first"
+                version,
+                "answers requests, and a shadow never does",
+                remedy="give its share to another version and remove its pins first",
             )
             for version in answering
         )

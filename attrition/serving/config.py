@@ -31,6 +31,9 @@ GATEWAY, EXPLAINER = "Gateway", "Explainer"
 APPLICATION = "attrition"
 """Default name of the Serve application."""
 
+IMPORT_PATH = "attrition.serving.app:build"
+"""The application builder; an application of it is one of ours, whatever its name."""
+
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 

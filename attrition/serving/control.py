@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from attrition.errors import Fault, RayUnreachable, ServingError
+from attrition.evaluation.display import html_table
+from attrition.serving.config import IMPORT_PATH
 from attrition.serving.deployed import (
     VariantStatus,
     application_config,
@@ -87,6 +89,29 @@ class ServeStatus:
         """JSON-ready document."""
         return asdict(self)
 
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """What a reader wants to know, name and text."""
+        if not self.running:
+            return [("state", self.state), ("endpoint", self.url), ("message", self.message or "nothing is served")]
+        versions = ", ".join(map(_served, self.variants))
+        return [
+            ("endpoint", f"{self.url}/v1/predict"),
+            ("documentation", self.docs_url),
+            ("Ray dashboard", self.dashboard_url or "off"),
+            ("versions", versions),
+            ("generation", str(self.generation)),
+            ("replicas", str(self.replicas)),
+        ]
+
+    def _repr_html_(self) -> str:
+        return html_table("Serving", ("", ""), self.rows)
+
+
+def _served(variant: VariantStatus) -> str:
+    placed = f", own deployment: {variant.state}" if variant.state else ""
+    return f"{variant.name}: {variant.version} ({variant.weight:.0%}{placed})"
+
 
 class ServeControl:
     """Serve on one Ray cluster, reached by its dashboard address.
@@ -96,7 +121,7 @@ class ServeControl:
     dashboard_url
         Address of the Ray dashboard, such as ``http://127.0.0.1:8265``.
     url
-        Base address under which clients reach the endpoint.
+        Base address under which clients reach Serve; that of an application has its route prefix behind it.
     token
         Ray authentication token; empty when the cluster asks for none.
     """
@@ -176,6 +201,18 @@ class ServeControl:
         return self._apply(
             before, name, {**serve_options(before), "applications": [application]}, traffic, timeout_seconds
         )
+
+    def applications(self) -> list[str]:
+        """Names of the attrition applications that are deployed, in order.
+
+        Raises
+        ------
+        RayUnreachable
+            The dashboard does not answer.
+        """
+        details = self._details()
+        ours = ((name, application_config(details, name) or {}) for name in details.get("applications", {}))
+        return sorted(name for name, config in ours if config.get("import_path") == IMPORT_PATH)
 
     def traffic(self, name: str) -> Traffic | None:
         """The traffic that an application is configured with; None when it is not deployed.
@@ -304,7 +341,7 @@ class ServeControl:
 
         confirmed: set[str] = set()
         status = ServeStatus(running=False, state="NOT_STARTED", url=self.url)
-        with httpx.Client(base_url=self.url, timeout=5.0) as http:
+        with httpx.Client(timeout=5.0) as http:
             while time.monotonic() < deadline:
                 details = self._details()
                 status = self._status(details, name)
@@ -320,7 +357,7 @@ class ServeControl:
                 replicas = running_replicas(details, name)
                 # the balancer decides who answers: more questions than replicas, so that each is met soon
                 for _ in range(2 * max(1, len(replicas - confirmed))):
-                    confirmed |= _confirmation(http, name, traffic.generation)
+                    confirmed |= _confirmation(http, status.url, name, traffic.generation)
                 if status.running and replicas and replicas <= confirmed:
                     return
                 time.sleep(_POLL_SECONDS)
@@ -339,11 +376,12 @@ class ServeControl:
         traffic = deployed_traffic(details, name)
         said = [message(details, each) for each in (name, *placed_configs(details, name))]
         replicas = len(running_replicas(details, name))
+        url = self.url + (application.get("route_prefix") or "").rstrip("/")
         return ServeStatus(
             running=application["status"] == "RUNNING" and replicas > 0,
             state=application["status"],
-            url=self.url,
-            docs_url=f"{self.url}/docs",
+            url=url,
+            docs_url=f"{url}/docs",
             dashboard_url=self.dashboard_url,
             variants=variant_statuses(details, name),
             generation=traffic.generation if traffic else -1,
@@ -352,8 +390,18 @@ class ServeControl:
         )
 
     def _details(self) -> dict[str, Any]:
-        document: dict[str, Any] = self._call("GET", timeout_seconds=10.0).json()
+        response = self._call("GET", timeout_seconds=10.0)
+        try:
+            document = response.json()
+        except ValueError as error:
+            raise self._no_dashboard("something that is not JSON") from error
+        if not isinstance(document, dict):
+            raise self._no_dashboard("JSON of another form")
         return document
+
+    def _no_dashboard(self, found: str) -> RayUnreachable:
+        remedy = "give the address of a Ray dashboard, http://HOST:8265 unless it was started otherwise"
+        return RayUnreachable(Fault(self.dashboard_url, f"is no Ray dashboard: it answers with {found}", remedy=remedy))
 
     def _put(self, document: Mapping[str, Any]) -> None:
         # the first call starts Serve's controller and proxies
@@ -367,7 +415,7 @@ class ServeControl:
         Raises
         ------
         RayUnreachable
-            No connection, or Ray wants a token.
+            No connection, no Ray dashboard, or Ray wants a token.
         ServingError
             Serve refuses; carries its explanation.
         """
@@ -390,6 +438,8 @@ class ServeControl:
             raise RayUnreachable(
                 Fault(self.dashboard_url, "Ray asks for a token", remedy="set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN")
             )
+        if response.status_code in {404, 405}:
+            raise self._no_dashboard(f"status {response.status_code}")
         if not response.is_success:
             raise ServingError(
                 Fault(self.dashboard_url, f"Serve answered {response.status_code}", remedy=readable(response.text))
@@ -402,7 +452,7 @@ def not_running(url: str, message: str = "") -> ServeStatus:
     return replace(ServeStatus(running=False, state="NOT_STARTED", url=url), message=message)
 
 
-def _confirmation(http: httpx.Client, name: str, generation: int) -> set[str]:
+def _confirmation(http: httpx.Client, url: str, name: str, generation: int) -> set[str]:
     """The replica that answers, if it shows the generation; empty when it does not or nobody answers.
 
     Raises
@@ -413,7 +463,7 @@ def _confirmation(http: httpx.Client, name: str, generation: int) -> set[str]:
     import httpx
 
     try:
-        shown = http.get("/readiness")
+        shown = http.get(f"{url}/readiness")
     except httpx.TransportError:
         return set()
     answer = shown.json() if shown.headers.get("content-type") == "application/json" else {}

@@ -8,7 +8,8 @@ segments whose number the table knows already; the next one only deletes them. S
 Why a process of its own: building columns and writing Parquet would take the interpreter lock from the replica's event
 loop for milliseconds at a time, loading the libraries for tenths of a second, and each replica would hold them in
 memory. One per node is enough, whoever gets the lock `COMMITTING` is it. It lives as long as its standard input stays
-open: when the replica that started it ends, even by ``kill -9``, it commits what that one left and ends, too.
+open: when the replica that started it ends, even by ``kill -9``, it commits what that one left and ends, too. Once a
+day it compacts the tables (:mod:`attrition.serving.log_upkeep`).
 
 ::
 
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from attrition.errors import AttritionError, IntegrityError
 from attrition.serving.log_entries import Outcomes, Predictions, decode
+from attrition.serving.log_upkeep import Upkeep
 from attrition.serving.spool import UNREADABLE, Segment, adopt, sealed, spools, unframe
 
 if TYPE_CHECKING:
@@ -281,9 +283,11 @@ def serve(root: Path, tables: str, commit_seconds: float) -> None:
         if not is_ours:
             return
         committer = _committer(root, tables)
+        upkeep = _upkeep(root, tables)
         write_status(root, committer.status)
         parent, due, pause = os.getppid(), 0.0, commit_seconds
         while not _is_closed(parent, _POLL_SECONDS):
+            upkeep.tick()
             is_full = sum(segment.n_bytes for segment in committer.pending()) >= MAX_COMMIT_BYTES
             now = time.monotonic()
             if now < due and (committer.status.error or not is_full):
@@ -325,6 +329,14 @@ def _committer(root: Path, tables: str) -> Committer:
     return Committer(root, PredictionTable(tables), OutcomeTable(tables))
 
 
+def _upkeep(root: Path, tables: str) -> Upkeep:
+    from attrition.data.outcomes import OutcomeTable
+    from attrition.data.predictions import PredictionTable
+
+    predictions, outcomes = PredictionTable(tables), OutcomeTable(tables)
+    return Upkeep(root, (predictions.compact, lambda _today: outcomes.compact()))
+
+
 def _is_closed(parent: int, timeout_seconds: float) -> bool:
     """Whether the process that started this one is gone, or has let go of it; waits for that."""
     ready, _, _ = select.select([sys.stdin], [], [], timeout_seconds)
@@ -340,6 +352,9 @@ def main(arguments: Sequence[str]) -> None:
         os.nice(10)  # scoring comes first
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     serve(Path(root), tables, float(commit_seconds))
+    # an upkeep that is under way may be dropped, but the end of the interpreter would abort in its library's threads
+    logging.shutdown()
+    os._exit(0)
 
 
 if __name__ == "__main__":

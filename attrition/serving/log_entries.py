@@ -38,6 +38,8 @@ class Scored(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """float64, shape (n,)."""
     matrix: bytes
     """Feature matrix, float64, shape (n, n_features), row by row."""
+    shadow_of: Sequence[str] = ()
+    """For a shadow: identifiers of the predictions that were answered instead; otherwise empty."""
 
 
 class Predictions(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="p"):

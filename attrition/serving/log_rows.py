@@ -57,6 +57,7 @@ def _rows(features: tuple[str, ...], members: Sequence[tuple[Predictions, Scored
         "version": repeated((group.version for group in groups), object),
         "variant": repeated((group.variant for group in groups), object),
         "reason": list(chain.from_iterable(group.reasons for group in groups)),
+        "shadow_of": list(chain.from_iterable(map(_shadow_of, groups))),
         "employee_id": list(chain.from_iterable(group.employee_ids for group in groups)),
         "probability": probability,
         "threshold": threshold,
@@ -68,6 +69,10 @@ def _rows(features: tuple[str, ...], members: Sequence[tuple[Predictions, Scored
         column = np.ascontiguousarray(matrix[:, index])
         columns[FEATURE + name] = pa.array(column, pa.float64(), mask=np.isnan(column))
     return pa.table(columns, schema=schema)
+
+
+def _shadow_of(group: Scored) -> Sequence[str | None]:
+    return group.shadow_of or [None] * n_records([group])
 
 
 def outcome_rows(batches: Sequence[Outcomes]) -> pd.DataFrame:

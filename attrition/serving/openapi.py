@@ -129,6 +129,19 @@ def record_schema(schema: FeatureSchema) -> dict[str, Any]:
     }
 
 
+_PERSON = {
+    ("tenure", "months"): 62,
+    ("age", "years"): 36,
+    ("satisfaction_score", "points, 1 to 5"): 3.4,
+    ("performance_rating", "points, 1 to 5"): 4,
+    ("work_hours", "hours per week"): 41.5,
+    ("projects_count", "projects"): 4,
+    ("salary", "per year, in the extract's currency"): 54_000,
+    ("department_code", ""): 3,
+}
+"""One invented person, by feature and unit: values that go together, as those of a real one would."""
+
+
 def example(schema: FeatureSchema) -> dict[str, Any]:
     """An invented record that the schema accepts."""
     return {EMPLOYEE_ID: "E-0001", **{feature.name: _example_value(feature) for feature in schema.features}}
@@ -136,10 +149,15 @@ def example(schema: FeatureSchema) -> dict[str, Any]:
 
 def _example_value(feature: Feature) -> float | int:
     low, high = feature.bounds
+    typical = _PERSON.get((feature.name, feature.unit))
     if feature.kind == "binary":
         return 0
+    if feature.kind == "category" and feature.categories:
+        return typical if typical is not None and typical in feature.categories else min(feature.categories)
+    if typical is not None and low <= typical <= high:
+        return typical
     if feature.kind == "category":
-        return min(feature.categories) if feature.categories else 1
+        return 1
     low = 0.0 if low == float("-inf") else low
     # a quarter into the range is an ordinary value for most HR measures
     value = low + (high - low) / 4 if high != float("inf") else max(low, 1.0) * 48_000

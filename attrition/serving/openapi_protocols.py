@@ -208,7 +208,8 @@ def _invocations(schema: FeatureSchema, record: Mapping[str, Any], too_large: st
     }
     operation = {
         "summary": "Scores of a table, as MLflow's clients send it",
-        "description": "Rows without names hold the features in schema order. Null, or an empty cell, is missing.",
+        "description": "Rows without names hold the features in schema order. Null, the word NaN in JSON, or an empty "
+        "cell of CSV is missing.",
         "operationId": "invocations",
         "tags": ["MLflow scoring protocol"],
         "requestBody": {"required": True, "content": content},

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from attrition import __version__
 from attrition.serving import openapi, openapi_access
 from attrition.serving.protocols import explain, explain_openapi, outcomes, problems
+from attrition.serving.traffic import SMOKE_HEADER
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.requests import Request
     from starlette.responses import Response
 
     from attrition.serving.gateway import Gateway
@@ -57,17 +59,19 @@ class Pages:
         )
 
     async def versions(self) -> Response:
-        """Served versions, their traffic, and the schema and limits of a request."""
+        """Served versions, their traffic, and the schema and limits of a request; a pin of a smoke test is left out."""
         gateway = self._gateway
         if gateway.snapshot is None:
             return _problem(problems.not_ready("the first version is still loading"))
         snapshot = gateway.snapshot
+        traffic = snapshot.traffic
         variants = [
             {
                 "name": lane.variant.name,
                 "version": lane.variant.version,
                 "weight": lane.variant.weight,
                 "placement": lane.variant.placement,
+                "role": traffic.role(lane.variant.name),
                 "threshold": lane.bundle.threshold,
                 "manifest_sha256": lane.variant.manifest_sha256,
                 "features": list(lane.bundle.schema.names),
@@ -76,16 +80,19 @@ class Pages:
         ]
         return _json(
             {
-                "generation": snapshot.traffic.generation,
+                "generation": traffic.generation,
+                "experiment": traffic.experiment or None,
                 "variants": variants,
+                "pins": [pin.model_dump() for pin in traffic.pins if pin.header != SMOKE_HEADER],
+                "shadows": list(traffic.shadows),
                 "schema": snapshot.schema.to_dict(),
                 "limits": gateway.limits.model_dump(),
             }
         )
 
-    async def openapi(self) -> Response:
-        """The OpenAPI document of what is served right now."""
-        described = self._app.openapi()
+    async def openapi(self, request: Request) -> Response:
+        """The OpenAPI document of what is served right now, under the prefix at which it was asked for."""
+        described = {**self._app.openapi(), "servers": [{"url": request.scope.get("root_path") or "/"}]}
         if self._gateway.snapshot is None:
             return _json(described)
         schema = self._gateway.snapshot.schema
@@ -114,6 +121,7 @@ class Pages:
     def _build(self) -> FastAPI:
         from fastapi import FastAPI
         from starlette.exceptions import HTTPException
+        from starlette.routing import Route
 
         app = FastAPI(
             title="attrition",
@@ -130,7 +138,10 @@ class Pages:
             ("/v1/versions", self.versions, "Versions, their traffic and their features"),
         ):
             app.add_api_route(path, page, summary=summary, response_model=None, responses=_responses())
-        for path, page in (("/openapi.json", self.openapi), ("/docs", self.docs), ("/", self.root)):
+        document = Route("/openapi.json", self.openapi, include_in_schema=False)
+        document.methods = {"GET"}  # Starlette adds HEAD, for which no permission is stated
+        app.router.routes.append(document)
+        for path, page in (("/docs", self.docs), ("/", self.root)):
             app.add_api_route(path, page, include_in_schema=False, response_model=None)
         return app
 

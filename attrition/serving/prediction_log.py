@@ -189,6 +189,7 @@ class PredictionLog:
                     group.reasons,
                     doubles(group.probabilities),
                     doubles(group.matrix),
+                    group.shadow_of,
                 )
                 for group in scores
             ],

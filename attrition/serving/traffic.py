@@ -219,6 +219,12 @@ class Traffic(BaseModel):
         weighted = {variant.name for variant in self.variants if variant.weight}
         return frozenset(weighted | {pin.variant for pin in self.pins} | set(self.shadows))
 
+    def role(self, name: str) -> str:
+        """What a variant does: ``answers``, ``shadow``, or ``loaded`` when it is only kept warm."""
+        if name in self.shadows:
+            return "shadow"
+        return "answers" if name in self.active else "loaded"
+
     def variant(self, name: str) -> Variant:
         """The variant of a name.
 

@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -133,8 +134,13 @@ class TrafficHistory:
                 Fault(self._uri, "the traffic history cannot be written", remedy="check the storage")
             ) from error
 
-    def changes(self, application: str) -> list[TrafficChange]:
+    def changes(self, application: str | None = None) -> list[TrafficChange]:
         """All changes of an application, oldest first; empty when there was none.
+
+        Parameters
+        ----------
+        application
+            Its name; None is the one that was changed last.
 
         Raises
         ------
@@ -145,14 +151,16 @@ class TrafficHistory:
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
         try:
-            rows = DeltaTable(self._uri).to_pyarrow_table(filters=[("application", "=", application)]).to_pylist()
+            rows = DeltaTable(self._uri).to_pyarrow_table().to_pylist()
         except TableNotFoundError:
             return []
         except (DeltaError, OSError) as error:
             raise PlatformError(
                 Fault(self._uri, "the traffic history cannot be read", remedy="check the storage")
             ) from error
-        found = [change for change in map(_change, rows) if change is not None]
+        if application is None and rows:
+            application = max(rows, key=itemgetter("time"))["application"]
+        found = [change for change in map(_change, rows) if change is not None and change.application == application]
         return sorted(found, key=lambda change: (change.generation, change.time))
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrition.errors import AttritionError, Fault, NotFound, PlatformError, TrackingUnreachable
+from attrition.errors import AttritionError, ConfigError, Fault, NotFound, PlatformError, TrackingUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 4.0
 """A tracking server that has not answered by then is called unreachable."""
 
+_OTHER_SERVER = re.compile(r"API request to endpoint \S+ failed with error code (\d+) != 200")
 _NO_ANSWER = frozenset({"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"})
 """Codes with which MLflow says that the server or the database did not do its part, whatever was asked."""
 
@@ -164,6 +166,10 @@ def _translated(error: Exception, address: str) -> AttritionError | None:
 
     said = _first_line(error)
     if isinstance(error, MlflowException):
+        other = _OTHER_SERVER.match(said)
+        if other:
+            found = f"is no MLflow server: it answers {other[1]} to what MLflow asks"
+            return TrackingUnreachable(_unreachable(address, found))
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return NotFound(Fault(address, said))
         if error.error_code not in _NO_ANSWER:
@@ -178,12 +184,20 @@ def probe(settings: Settings) -> None:
 
     Raises
     ------
+    ConfigError
+        The address is a folder: MLflow gave up that store.
     TrackingUnreachable
         The server does not answer in time, or answers with an error.
     """
     import httpx
 
     uri = settings.tracking_uri
+    is_folder = uri.startswith("file:") or ("://" not in uri and uri not in {"databricks", "uc"})
+    if is_folder and os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() != "true":
+        forms = "http://HOST:PORT of an MLflow server, sqlite:///FILE or postgresql://... is expected"
+        raise ConfigError(
+            Fault(f"MLFLOW_TRACKING_URI {uri}", "names a folder, which MLflow keeps no runs in any more", forms)
+        )
     if not uri.startswith(("http://", "https://")):
         return
     try:

@@ -12,6 +12,7 @@ from attrition.training.study import Study, Trial, TrialStatus, TrialUpdate, bes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from attrition.data.employees import EmployeeTable
     from attrition.settings import Settings
@@ -102,7 +103,7 @@ def search(
     folds = stratified_folds(table, plan.n_folds, plan.seed)
     data = FoldData(table.features, table.target, folds, table.schema)
     identity = {"plan": plan.digest, "data": table.content_hash(), "schema": table.schema.digest}
-    with Study(settings.home / "tune" / plan.name, identity, resume=resume) as study:
+    with Study(study_folder(settings, plan), identity, resume=resume) as study:
         log = TrialLog(settings, plan, lineage, study)
         with ended(log.client, log.run_id, success=False):
             run_trials(plan, data, study, Recorder(study, plan, log.add, on_trial))
@@ -128,6 +129,11 @@ def search(
         seconds=time.perf_counter() - started,
         best=best,
     )
+
+
+def study_folder(settings: Settings, plan: SearchPlan) -> Path:
+    """Where the trials of a plan's search are kept."""
+    return settings.home / "tune" / plan.name
 
 
 def _best(plan: SearchPlan, study: Study) -> Trial:

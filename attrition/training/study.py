@@ -118,6 +118,14 @@ def best_trial(trials: Iterable[Trial]) -> Trial | None:
     return max(complete, key=lambda trial: (trial.mean, -trial.number), default=None)
 
 
+_HEADER = "study.json"
+
+
+def was_begun(directory: Path) -> bool:
+    """Whether there is a study in a folder that could be resumed."""
+    return (directory / _HEADER).is_file()
+
+
 class Study:
     """The trials of one search, on disk. Use as a context manager; one process writes at a time.
 
@@ -162,7 +170,7 @@ class Study:
 
     @property
     def _header_path(self) -> Path:
-        return self.directory / "study.json"
+        return self.directory / _HEADER
 
     @property
     def _journal_path(self) -> Path:

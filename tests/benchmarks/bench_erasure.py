@@ -60,6 +60,7 @@ def fill(root, n_rows, files_per_day):
                 "time": pa.array(moments).cast(pa.timestamp("us", "UTC")),
                 "day": [NOW.date() - timedelta(days=day)] * n,
                 **{name: ["text"] * n for name in ("version", "variant", "reason")},
+                "shadow_of": [None] * n,
                 "employee_id": persons[rng.integers(0, N_PERSONS, n)],
                 **{name: rng.random(n) for name in ("probability", "threshold")},
                 "decision": rng.random(n) > 0.5,

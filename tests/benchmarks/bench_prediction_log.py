@@ -29,7 +29,9 @@ from attrition.serving.prediction_log import LogConfig, PredictionLog
 from attrition.settings import Settings
 
 Scores = namedtuple(
-    "Scores", "version variant threshold features prediction_ids employee_ids reasons probabilities matrix"
+    "Scores",
+    "version variant threshold features prediction_ids employee_ids reasons probabilities matrix shadow_of",
+    defaults=[()],
 )
 
 NAMES = FeatureSchema.default().names

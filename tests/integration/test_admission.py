@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from attrition import Workspace
+from attrition.admission import runs
+from attrition.cli.main import app
 from attrition.errors import IntegrityError
 from attrition.evaluation.gates import Outcome
+from attrition.evaluation.policy import GatePolicy
+from attrition.registry.bundle import load_bundle
 from attrition.training.connection import connect
 from attrition.training.plan import SearchPlan
+from attrition.training.search import study_folder
+from attrition.training.study import Study
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
@@ -140,3 +149,47 @@ def test_findings_about_the_split_are_packaged(workspace, monkeypatch):
     quality = workspace.models.load(run.run_id).quality
     assert quality.by_code("split.made_up") == (finding,)
     assert len(quality.findings) == len(workspace.data.read().quality.findings) + 1
+
+
+def test_an_alias_and_a_bundle_by_command(workspace, tmp_path):
+    """What the registry does in Python, with its messages and exit codes."""
+
+    def attrition(*arguments):
+        return CliRunner().invoke(app, ["--home", str(workspace.settings.home), *map(str, arguments)])
+
+    named = attrition("models", "alias", "approved-2026-03", "champion")
+    assert named.exit_code == 0
+    assert "approved-2026-03 is version 1.0.0 now." in named.stderr
+    assert "approved-2026-03" in workspace.models.show("1.0.0").aliases
+    assert attrition("models", "alias", "Approved", "champion").exit_code == 2
+    assert attrition("models", "alias", "pilot", "9.9.9").exit_code == 4
+    written = json.loads(
+        attrition("models", "export", "champion", "--directory", tmp_path / "bundles", "--json").stdout
+    )
+    assert load_bundle(written["uri"], written["manifest_sha256"]).version == written["version"] == "1.0.0"
+    shown = attrition("models", "export", "1.0.0", "--directory", tmp_path / "bundles").stdout
+    assert written["uri"] in shown
+    assert written["manifest_sha256"] in shown
+
+
+def test_nothing_to_resume_is_said(workspace, monkeypatch):
+    """Before the search begins anew; a study that was begun is resumed without a word."""
+    plan, steps = SearchPlan.load("smoke"), []
+
+    class Reached(Exception):
+        pass
+
+    def stop(*_arguments, **_options):
+        raise Reached
+
+    monkeypatch.setattr("attrition.training.search.search", stop)
+    arguments = (workspace.models, workspace.settings, workspace.data.read(), plan, GatePolicy.default())
+    for resume in (False, True):
+        with pytest.raises(Reached):
+            runs.tune(*arguments, hooks=runs.Hooks(on_step=steps.append), resume=resume)
+    assert steps == ["Nothing to resume: no search of this plan was begun here, so it starts"]
+    with Study(study_folder(workspace.settings, plan), {}) as study:
+        study.bind_run("a run")
+    with pytest.raises(Reached):
+        runs.tune(*arguments, hooks=runs.Hooks(on_step=steps.append), resume=True)
+    assert len(steps) == 1

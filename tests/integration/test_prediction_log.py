@@ -24,7 +24,7 @@ from attrition.serving.identifiers import new_prediction_id
 from collections import namedtuple
 from attrition.serving.prediction_log import LogConfig, PredictionLog
 fields = "version variant threshold features prediction_ids employee_ids reasons probabilities matrix"
-Scores = namedtuple("Scores", fields)
+Scores = namedtuple("Scores", fields + " shadow_of", defaults=[()])
 log = PredictionLog(LogConfig.model_validate_json(sys.argv[1])).start()
 while True:
     ids = [new_prediction_id() for _ in range(3)]

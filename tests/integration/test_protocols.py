@@ -156,6 +156,22 @@ def test_mlflow_scores_a_frame(address, told):
     assert predictions["model_version"].tolist() == ["1.0.0"] * 3
 
 
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
+def test_mlflow_sends_missing_values(address, url):
+    """As the word NaN, which is not JSON: read as missing here, and nowhere else."""
+    from mlflow.pyfunc.scoring_server.client import ScoringServerClient
+
+    gaps = FRAME.assign(department_code=[7, None, 1], tenure=[np.nan, 12.0, np.nan])
+    predictions = ScoringServerClient(*address).invoke(gaps).get_predictions()
+    records = [{name: value for name, value in row.items() if value == value} for row in gaps.to_dict("records")]  # noqa: PLR0124
+    told = httpx.post(f"{url}/v1/predict", json={"records": records}).json()["predictions"]
+    assert predictions["probability"].tolist() == [prediction["probability"] for prediction in told]
+    nan = b'{"age": 40, "tenure": NaN}'
+    assert httpx.post(f"{url}/v1/predict", content=nan, headers={"content-type": "application/json"}).is_client_error
+    tensors = b'{"inputs": [{"name": "age", "datatype": "FP64", "shape": [1], "data": [NaN]}]}'
+    assert httpx.post(f"{url}/v2/models/{MODEL_NAME}/infer", content=tensors).status_code == 400
+
+
 @pytest.mark.parametrize(
     "body",
     [

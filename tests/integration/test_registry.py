@@ -244,7 +244,7 @@ def test_a_damaged_package_is_not_registered(project):
 def test_what_does_not_exist_is_said_with_what_does(project):
     """Version, alias, run, run without a package."""
     registry = project.registry
-    with pytest.raises(NotFound, match="there are: none"):
+    with pytest.raises(NotFound, match=r"none is registered.*attrition tune --register"):
         registry.resolve("champion")
     registry.register(project.log())
     for ref in ("9.9.9", "nobody", "77"):

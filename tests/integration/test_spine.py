@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import httpx
@@ -102,7 +103,13 @@ def test_a_second_version_is_compared_with_the_champion(workspace, version):
     assert second.version == "2.0.0"
     assert "champion" not in second.aliases
     assert [item.version for item in workspace.models.list()] == ["2.0.0", "1.0.0"]
-    assert "auc" in str(workspace.models.compare("1.0.0", "2.0.0"))
+    comparison = workspace.models.compare("1.0.0", "2.0.0")
+    assert "auc" in str(comparison)
+    assert not re.search(r"\d\.\d{5}", str(comparison))  # nobody reads seventeen digits
+    assert comparison.differences[0][0] == "family"
+    versions = workspace.models.list()
+    assert str(versions).splitlines()[3].startswith("2.0.0")
+    assert versions._repr_html_().count("<tr>") == 3
 
 
 def test_command_line_sees_the_same(workspace, version):
@@ -118,6 +125,8 @@ def test_command_line_sees_the_same(workspace, version):
     assert held.exit_code == 3
     assert json.loads(held.stdout)["verdict"]
     assert attrition("models", "verify", "1.0.0").exit_code == 0
+    assert attrition("models", "unchanged", "--config", "smoke").stdout.split() == [version.version]
+    assert json.loads(attrition("models", "unchanged", "--json").stdout) is None
     missing = attrition("models", "show", "9.9.9")
     assert missing.exit_code == 4
     assert "9.9.9" in missing.output

@@ -79,6 +79,7 @@ class Project:
             "version": ["1.0.0"] * n,
             "variant": ["b"] * n,
             "reason": ["sole"] * n,
+            "shadow_of": [None] * n,
             "employee_id": ids,
             "probability": [0.1] * n,
             "threshold": [0.5] * n,

@@ -24,7 +24,9 @@ from attrition.scoring.format import FORMAT, SCORER_FILE, LinearDocument, Logist
 from attrition.serving.explain_route import ExplainRoute
 from attrition.serving.explainer import ExplainerService, ExplainOptions
 from attrition.serving.gateway import Gateway, Limits
+from attrition.serving.prediction_log import LogConfig, PredictionLog
 from attrition.serving.traffic import Traffic, Variant
+from attrition.settings import MODEL_NAME, Settings
 
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
 
@@ -68,20 +70,29 @@ def explaining():
 
 
 @pytest.fixture(scope="module")
-def document():
+def document(tmp_path_factory):
     """The document of a gateway in this process."""
+    log = PredictionLog(LogConfig.of(Settings.from_environment({}, home=tmp_path_factory.mktemp("home"))))
     limits = Limits(max_records=5, max_body_bytes=10_000)
-    gateway = Gateway(limits, lambda _uri, _digest: Bundle(), replica="r1", explanations=explaining())
+    gateway = Gateway(limits, lambda _uri, _digest: Bundle(), replica="r1", log=log, explanations=explaining())
     variant = Variant(name="blue", version="1.0.0", bundle="b", manifest_sha256="0" * 64)
     asyncio.run(gateway.reconfigure(Traffic(variants=(variant,)).model_dump(mode="json")))
-    return schemathesis.openapi.from_asgi("/openapi.json", gateway)
+    yield schemathesis.openapi.from_asgi("/openapi.json", gateway)
+    log.close()
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 def test_no_request_breaks_the_service(document, mode):
     """Valid and invalid bodies, parameters, headers and methods, for every operation of the document."""
     operations = [result.ok() for result in document.get_all_operations()]
-    assert {"/v1/predict", "/v1/explain"} <= {operation.path for operation in operations}
+    paths = {operation.path for operation in operations}
+    assert paths >= {
+        "/v1/predict",
+        "/v1/explain",
+        "/v1/outcomes",
+        "/invocations",
+        f"/v2/models/{MODEL_NAME}/versions/{{version}}/infer",
+    }
     for operation in operations:
         if mode is GenerationMode.NEGATIVE and not operation.body:
             continue  # nothing about it can be wrong

@@ -105,6 +105,30 @@ def test_frames_that_cannot_be_meant(client, frame):
         client.predict(frame)
 
 
+def test_columns_that_are_no_numbers_are_named_together(client, endpoint):
+    """Every one of them, with the number of its rows and without a value; nothing is sent."""
+    frame = pd.DataFrame(
+        {
+            "employee_id": ["E-1", "E-2", "E-3", None],
+            "age": [40, "Miller", None, "41"],
+            "salary": ["50k", "60k", "70k", None],
+            "work_hours": [40.0, np.inf, -np.inf, np.nan],
+            "tenure": pd.Series([1, None, 3, 10**400], dtype=object),
+            "promotion_flag": pd.Series([True, False, None, True], dtype="boolean"),
+        }
+    )
+    with pytest.raises(UsageError) as caught:
+        client.predict(frame)
+    message = str(caught.value)
+    for told in ("column age: no number in 2 of 4 rows", "column salary: no number in 3 of 4", "column work_hours"):
+        assert told in message
+    assert "infinite in 2 of 4 rows" in message
+    assert "tenure" not in message
+    for value in ("Miller", "41", "50k"):
+        assert value not in message
+    assert endpoint.bodies == []
+
+
 @pytest.mark.parametrize(
     "trouble",
     [busy(), busy(429), httpx.ConnectError("refused"), httpx.RemoteProtocolError("reset"), httpx.ReadError("reset")],

@@ -88,6 +88,8 @@ FREE = {
     "serving.status": "what every probe of the endpoint may know",
     "predictions.recover": "commits what replicas left on this machine; shows nothing",
     "privacy.pseudonym": "whoever has the pseudonym key can compute it; nothing is looked up",
+    "predictions.compact": "changes no row; shows nothing",
+    "outcomes.compact": "changes no row; shows nothing",
     "access.whoami": "who asks may know who they are",
     "certificates.verify": "reads the caller's own file; a certificate is made to be checked by anybody",
     "audit.verify_exports": "reads the caller's own files",

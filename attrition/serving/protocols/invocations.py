@@ -1,10 +1,10 @@
 """MLflow's scoring protocol: ``/invocations``, ``/ping``, ``/health`` and ``/version``.
 
 A body is JSON with exactly one of ``dataframe_split``, ``dataframe_records``, ``instances`` and ``inputs``, or CSV with
-a header line. A row without names holds the features in schema order. A missing value is null, or an empty cell of
-CSV; the words NaN and NA are not numbers here. ``employee_id`` is an ordinary column. The answer is
-``{"predictions": [...]}`` with the native predictions, which MLflow's client reads into a data frame. Errors are
-problem documents, as in the native interface.
+a header line. A row without names holds the features in schema order. A missing value is null, the word NaN that
+MLflow's client writes into its JSON, or an empty cell of CSV, where NaN and NA are text. ``employee_id`` is an
+ordinary column. The answer is ``{"predictions": [...]}`` with the native predictions, which MLflow's client reads into
+a data frame. Errors are problem documents, as in the native interface.
 
 References
 ----------
@@ -72,7 +72,7 @@ def _rows(call: Call, codec: RecordCodec) -> Rows | Problem:
         return frames.from_csv(call.body, codec)
     if not call.is_json:
         return _unsupported(f"send application/json or {CSV}")
-    document = translation.parse(call.body)
+    document = translation.parse(call.body, nan_is_missing=True)
     return document if isinstance(document, Problem) else _from_document(document, codec)
 
 

@@ -81,11 +81,16 @@ class Answers:
     versions: str
 
 
-def parse(body: bytes | memoryview) -> Any | Problem:
+def parse(body: bytes | memoryview, *, nan_is_missing: bool = False) -> Any | Problem:
     """The JSON document in a body.
 
     What Python's own parser knows and JSON does not (NaN, Infinity, numbers beyond a float64) becomes a marker that
     :func:`answer` reports where it stands.
+
+    Parameters
+    ----------
+    nan_is_missing
+        The word NaN is read as null, because the protocol's own clients write it for a missing value.
     """
     try:
         return msgspec.json.decode(body)
@@ -93,7 +98,8 @@ def parse(body: bytes | memoryview) -> Any | Problem:
         pass
     text = bytes(body)
     try:
-        return json.loads(text.decode(), parse_int=_parse_int, parse_float=_parse_float, parse_constant=Literal)
+        constant = _missing_or_literal if nan_is_missing else Literal
+        return json.loads(text.decode(), parse_int=_parse_int, parse_float=_parse_float, parse_constant=constant)
     except RecursionError:
         return malformed("the body is nested too deeply")
     except UnicodeDecodeError as error:
@@ -190,6 +196,10 @@ class Literal:
 
     def __init__(self, word: str) -> None:
         self.word = word
+
+
+def _missing_or_literal(word: str) -> Literal | None:
+    return None if word == "NaN" else Literal(word)
 
 
 def _moved(problem: Problem, place: Place, *, single: bool) -> tuple[FieldError, ...]:

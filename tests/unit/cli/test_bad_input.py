@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from typer.testing import CliRunner
@@ -278,3 +280,78 @@ def test_explain_an_unknown_prediction_or_an_unreadable_record(refused, tmp_path
     assert "is not JSON" in refused("explain", "--record", path)
     path.write_text("[1]")
     assert "is no JSON object" in refused("explain", "--record", path)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "file:///tmp/mlruns", "./mlruns"])
+def test_a_folder_is_no_tracking_store(refused, address):
+    """MLflow's own explanation fills a screen."""
+    message = refused("models", "list", options=["--tracking-uri", address])
+    assert f"MLFLOW_TRACKING_URI {address}: names a folder" in message
+    assert "sqlite:///FILE" in message
+
+
+@pytest.fixture
+def other_server():
+    """A web server that knows nothing of MLflow or Ray."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(404)
+
+        def do_DELETE(self):
+            self.send_error(404)
+
+        def log_message(self, *_arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+        thread.join()
+
+
+def test_another_server_in_mlflows_place(refused, other_server):
+    """One sentence, and nothing of its page."""
+    message = refused("models", "list", code=EXIT_PLATFORM, options=["--tracking-uri", other_server])
+    assert f"{other_server}: is no MLflow server: it answers 404" in message
+    assert "DOCTYPE" not in message
+
+
+@pytest.mark.parametrize(
+    "command", [["serve", "status"], ["serve", "down"], ["traffic", "show"], ["traffic", "rollback"]]
+)
+def test_another_server_in_the_dashboards_place(home, other_server, command):
+    """One clear error, whatever is asked; no warning of a library."""
+    result = CliRunner().invoke(app, ["--home", str(home), "--ray-address", other_server, *command])
+    assert result.exit_code == EXIT_PLATFORM
+    lines = [line for line in result.stderr.splitlines() if line != "Stopping ..."]
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        f"Error: {other_server}: is no Ray dashboard: it answers with status 404; give the address"
+    )
+
+
+def test_outcomes_that_cannot_be_read(refused, tmp_path):
+    """The remedy is one that this command has."""
+    (tmp_path / "left.csv").write_text("employee_id,left_on\nE1,2024-13-01\nE2,yesterday\n")
+    message = refused("outcomes", "import", tmp_path / "left.csv")
+    assert "2 of 2 cells hold no date written YYYY-MM-DD (lines 2, 3); write 2024-03-31." in message
+    assert "date_format" not in message
+
+
+def test_nothing_is_registered_yet(home):
+    """Says how a version is made, and starts no Ray for it."""
+    result = CliRunner().invoke(app, ["--home", str(home), "serve", "up"])
+    assert result.exit_code == EXIT_INPUT
+    told = "version champion: does not exist; none is registered; make one: attrition tune --register."
+    assert told in result.stderr
+    assert not list(home.glob("ray*"))
+
+
+def test_a_period_that_ends_before_it_begins(refused, tmp_path):
+    """Before anything is read."""
+    period = ["--since", "2024-04-01", "--until", "2024-03-01"]
+    message = refused("predictions", "export", tmp_path / "x.csv", *period, code=2)
+    assert "the period: begins on 2024-04-01 and ends before that; exchange them." in message

@@ -43,6 +43,11 @@ COMMANDS = [
     ["predictions", "recover"],
     ["outcomes"],
     ["outcomes", "import"],
+    ["models", "alias"],
+    ["models", "export"],
+    ["models", "unchanged"],
+    ["predictions", "compact"],
+    ["outcomes", "compact"],
     ["traffic"],
     ["traffic", "show"],
     ["traffic", "set"],
@@ -151,7 +156,16 @@ def test_unknown_plan_lists_the_shipped_ones(run):
     """A plan that does not exist exits 4 and says which are shipped."""
     result = run("tune", "--config", "enormous")
     assert result.exit_code == 4
-    assert "smoke" in result.output
+    assert "default, smoke, thorough" in result.output
+    assert "gates" not in result.output
+
+
+def test_unknown_gates_list_the_shipped_ones(run):
+    """And no search plans."""
+    result = run("validate", "1.0.0", "--gates", "strict")
+    assert result.exit_code == 4
+    assert "shipped in tune_configs: gates" in result.output
+    assert "thorough" not in result.output
 
 
 def test_tuning_without_a_snapshot_says_what_to_do(run):

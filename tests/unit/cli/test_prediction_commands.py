@@ -16,7 +16,9 @@ from attrition.settings import Settings
 from attrition.workspace import Workspace
 
 Scores = namedtuple(
-    "Scores", "version variant threshold features prediction_ids employee_ids reasons probabilities matrix"
+    "Scores",
+    "version variant threshold features prediction_ids employee_ids reasons probabilities matrix shadow_of",
+    defaults=[()],
 )
 
 
@@ -31,6 +33,30 @@ def settings(tmp_path, monkeypatch):
 def run(settings):
     """Runs `attrition` in the test's home."""
     return lambda *arguments: CliRunner().invoke(app, ["--home", str(settings.home), *map(str, arguments)])
+
+
+def test_a_shadow_is_shown_beside_what_it_copied(settings, run):
+    """In the view only when there are shadows, in JSON and in an export always."""
+    log = PredictionLog(LogConfig.of(settings))
+    answered, copied = new_prediction_id(), new_prediction_id()
+
+    def append(version, prediction_id, reason, shadow_of=()):
+        made = ([prediction_id], [None], [reason], (0.2,), (40.5,), shadow_of)
+        log.append([Scores(version, "blue", 0.5, ("age",), *made)], 1)
+
+    append("1.0.0", answered, "sole")
+    log._spool.seal()
+    run("predictions", "recover")
+    assert "shadow of" not in run("predictions", "tail").stdout
+    append("1.1.0", copied, "shadow", [answered])
+    log._spool.close()
+    run("predictions", "recover")
+    assert "shadow of" in run("predictions", "tail").stdout
+    rows = json.loads(run("predictions", "tail", "--json").stdout)
+    assert {row["prediction_id"]: row["shadow_of"] for row in rows} == {answered: None, copied: answered}
+    target = settings.home / "all.csv"
+    assert run("predictions", "export", target).exit_code == 0
+    assert pd.read_csv(target).set_index("prediction_id").loc[copied, "shadow_of"] == answered
 
 
 @pytest.fixture
@@ -97,3 +123,28 @@ def test_a_faulty_file_of_outcomes(run, tmp_path):
     assert done.exit_code == 4
     assert "1 of 1 cells hold no date" in done.stderr
     assert "soon" not in done.stderr
+
+
+def test_small_files_become_few(settings, run):
+    """Of predictions and of outcomes; the rows are the same, and a day that is not over is left alone unless asked."""
+    for number in range(3):
+        log = PredictionLog(LogConfig.of(settings))
+        log.append([Scores("1.0.0", "blue", 0.5, ("age",), [f"id-{number}"], [None], ["sole"], (0.2,), (40.5,))], 1)
+        log._spool.close()
+        run("predictions", "recover")
+        file = settings.home / "left.csv"
+        file.write_text(f"employee_id,left_on,observed_at\nE{number},2024-03-31,2024-04-01T00:00:00Z\n")
+        assert run("outcomes", "import", file).exit_code == 0
+    assert json.loads(run("predictions", "compact", "--json").stdout) == {"n_before": 3, "n_after": 3, "n_deleted": 0}
+    done = run("predictions", "compact", "--today")
+    assert "3 files became 1; 0 old ones were deleted." in done.stderr
+    assert json.loads(run("outcomes", "compact", "--json").stdout) == {"n_before": 3, "n_after": 1, "n_deleted": 0}
+    workspace = Workspace(settings)
+    assert sorted(workspace.predictions.tail()["prediction_id"]) == ["id-0", "id-1", "id-2"]
+    assert len(workspace.outcomes.table.current()) == 3
+
+
+def test_nothing_to_compact(run):
+    """Says what to do first."""
+    assert run("predictions", "compact").exit_code == 4
+    assert run("outcomes", "compact").exit_code == 4

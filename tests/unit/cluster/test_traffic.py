@@ -29,6 +29,9 @@ class FakeServe:
         self.refusal = ""
         self.url = "http://127.0.0.1:1"
 
+    def applications(self):
+        return ["attrition"]
+
     def traffic(self, _name):
         return self.deployed
 
@@ -80,6 +83,15 @@ def test_a_change_is_recorded(control, serve):
     assert control.history() == [made]
     assert (made.action, made.generation, made.outcome) == ("set 1.0.0=70% 1.1.0=30%", 1, ChangeOutcome.APPLIED)
     assert serve.deployed == made.traffic
+
+
+def test_traffic_in_a_notebook(control):
+    """Shares, pins and roles; a header's value is somebody's text."""
+    control.pin("x-user-group", "<b>", "1.1.0")
+    html = control.show()._repr_html_()
+    assert "x-user-group=&lt;b&gt;" in html
+    assert "<b>" not in html
+    assert "100.00%" in html
 
 
 def test_a_version_that_is_unknown_changes_nothing(control, serve):

@@ -113,6 +113,7 @@ class Records:
             "version": ["1.0.0"] * n,
             "variant": ["blue"] * n,
             "reason": ["sole"] * n,
+            "shadow_of": [None] * n,
             "employee_id": list(ids),
             "probability": [0.3] * n,
             "threshold": [0.5] * n,

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from attrition.data import delta
+from attrition.data.delta import Compaction
 from attrition.data.predictions import PredictionTable, prediction_schema
 from attrition.errors import NotFound, PlatformError, UsageError
 
 MIDNIGHT = datetime(2024, 4, 1, tzinfo=UTC)
+
+
+GOLDEN = Path(__file__).parent / "golden" / "tables-1"
 
 
 def rows(first, n, *, start=MIDNIGHT - timedelta(hours=1), features=("age",), version="1.0.0"):
@@ -28,6 +37,7 @@ def rows(first, n, *, start=MIDNIGHT - timedelta(hours=1), features=("age",), ve
         "version": [version] * n,
         "variant": ["blue"] * n,
         "reason": ["sole"] * n,
+        "shadow_of": [None] * n,
         "employee_id": [None] * n,
         "probability": [0.3] * n,
         "threshold": [0.5] * n,
@@ -159,10 +169,170 @@ def test_many_small_files_become_few(table):
     for number in range(5):
         table.append(rows(10 * number, 10), {"s": number})
     before = table.between()
-    assert table.compact(MIDNIGHT - timedelta(hours=1)) == 4
+    assert table.compact() == Compaction(5, 1, 0)
     pd.testing.assert_frame_equal(table.between(), before)
+    pd.testing.assert_frame_equal(table.tail(7), before.tail(7).reset_index(drop=True))
     assert table.committed(["s"]) == {"s": 4}
-    assert table.compact(MIDNIGHT + timedelta(days=9)) == 0
+    assert not table.append(rows(40, 10), {"s": 4})
+    assert table.compact() == Compaction(1, 1, 0)
+
+
+def test_what_is_merged_is_not_written_again(table, monkeypatch):
+    """Neither one file nor several that are large enough; otherwise a long day would be rewritten each day."""
+    for number in range(5):
+        table.append(rows(10 * number, 10), {"s": number})
+
+    def n_writes():
+        return [entry["operation"] for entry in DeltaTable(table.uri).history()].count("WRITE")
+
+    table.compact()
+    assert n_writes() == 6
+    table.compact()
+    assert n_writes() == 6
+    table.append(rows(50, 10), {"s": 5})
+    monkeypatch.setattr(delta, "MERGED_BYTES", 4096)
+    assert table.compact() == Compaction(2, 2, 0)
+
+
+def test_today_may_be_left_as_it_is(table):
+    """It still grows; each day is merged for itself."""
+    for number in range(3):
+        table.append(rows(0, 120), {f"s{number}": 1})
+    assert table.compact(before=MIDNIGHT.date()) == Compaction(6, 4, 0)
+    assert table.compact() == Compaction(4, 2, 0)
+
+
+def test_the_notes_of_what_was_committed_outlive_the_log(table):
+    """A checkpoint keeps them when the log behind it is cleaned up."""
+    for number in range(4):
+        table.append(rows(10 * number, 10), {"s": number, f"t{number}": 7})
+    table.compact()
+    delta = DeltaTable(table.uri)
+    delta.alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
+    delta = DeltaTable(table.uri)
+    delta.create_checkpoint()
+    delta.cleanup_metadata()
+    assert len(list(Path(table.uri, "_delta_log").glob("*.json"))) < 4
+    assert table.committed(["s", "t0", "t3"]) == {"s": 3, "t0": 7, "t3": 7}
+    assert not table.append(rows(30, 10), {"s": 3})
+    assert len(table.between()) == 40
+
+
+def test_readers_and_writers_go_on_during_a_compaction(table):
+    """Every row once, whoever comes first; a reader keeps the files that it has opened."""
+    for number in range(10):
+        table.append(rows(10 * number, 10), {"s": number})
+    opened = DeltaTable(table.uri)
+    failures = []
+
+    def grow():
+        for number in range(10, 30):
+            try:
+                table.append(rows(10 * number, 10, start=MIDNIGHT + timedelta(hours=number)), {"s": number})
+            except PlatformError as error:
+                failures.append(error)
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    n_merged = 0
+    while writer.is_alive():
+        done = table.compact(before=MIDNIGHT.date())
+        n_merged += done.n_before > 1
+    writer.join()
+    assert not failures
+    assert n_merged > 0
+    assert sorted(table.between()["prediction_id"]) == [f"{number:04d}" for number in range(300)]
+    assert table.committed(["s"]) == {"s": 29}
+    assert opened.to_pyarrow_table().num_rows == 100
+
+
+def test_of_two_compactions_one_gives_way(table):
+    """The other says so and has changed nothing."""
+    for number in range(30):
+        table.append(rows(10 * number, 10), {"s": number})
+    barrier = threading.Barrier(2)
+
+    def compact(_):
+        barrier.wait()
+        try:
+            return table.compact()
+        except PlatformError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(compact, range(2)))
+    assert all(isinstance(one, Compaction) or "wrote to the same rows" in one for one in done)
+    assert any(isinstance(one, Compaction) for one in done)
+    assert sorted(table.between()["prediction_id"]) == [f"{number:04d}" for number in range(300)]
+    assert len(DeltaTable(table.uri).file_uris()) == 1
+
+
+def test_a_day_that_grows_meanwhile_is_left_as_it_is(table, monkeypatch):
+    """The rows that came are worth more than fewer files."""
+    for number in range(3):
+        table.append(rows(10 * number, 10), {"s": number})
+    scan = DeltaTable.to_pyarrow_dataset
+
+    def overtaken(self, *arguments, **options):
+        monkeypatch.undo()
+        table.append(rows(30, 10), {"s": 3})
+        return scan(self, *arguments, **options)
+
+    monkeypatch.setattr(DeltaTable, "to_pyarrow_dataset", overtaken)
+    with pytest.raises(PlatformError, match="another process wrote to the same rows"):
+        table.compact()
+    assert len(table.between()) == 40
+    assert table.compact() == Compaction(4, 1, 0)
+    assert len(table.between()) == 40
+
+
+def test_files_are_deleted_after_seven_days(table):
+    """Those that the compaction replaced, and those that an interrupted write left."""
+    for number in range(3):
+        table.append(rows(10 * number, 10), {"s": number})
+    table.compact()
+    folder = next(Path(table.uri).glob("day=*"))
+    (folder / "part-left-behind.parquet").write_bytes(b"half a file")
+    assert table.compact().n_deleted == 0
+    eight_days_ago = time.time() - 8 * 86_400
+    os.utime(folder / "part-left-behind.parquet", (eight_days_ago, eight_days_ago))
+    assert table.compact().n_deleted == 1
+    assert not (folder / "part-left-behind.parquet").exists()
+    assert len(list(folder.glob("*.parquet"))) == 4
+    assert len(table.between()) == 30
+
+
+@pytest.fixture
+def first_table(tmp_path):
+    """A table as the first version wrote it: without `shadow_of`."""
+    shutil.copytree(GOLDEN, tmp_path / "old")
+    return PredictionTable(str(tmp_path / "old"))
+
+
+def test_a_table_of_the_first_version_is_read(first_table, tmp_path):
+    """Nobody knows any more what its shadow copied."""
+    assert "shadow_of" not in DeltaTable(first_table.uri).schema().to_json()
+    frame = first_table.between()
+    assert frame["prediction_id"].tolist() == [f"018e-{part}-{number}" for part in range(2) for number in range(4)]
+    assert frame["feature_age"].tolist() == pytest.approx([40.0, float("nan"), 30.0, 25.0] * 2, nan_ok=True)
+    assert frame["shadow_of"].isna().all()
+    assert first_table.tail(1)["shadow_of"].isna().all()
+    assert first_table.between(columns=["shadow_of", "reason"])["reason"].tolist()[2] == "shadow"
+    assert first_table.export(tmp_path / "all.parquet") == 8
+    assert pd.read_parquet(tmp_path / "all.parquet")["shadow_of"].isna().all()
+
+
+def test_a_table_of_the_first_version_grows(first_table):
+    """The next append adds the column; the old rows and the notes of what was committed stay."""
+    assert first_table.committed(["spool"]) == {"spool": 1}
+    copies = rows(0, 2).set_column(6, "shadow_of", pa.array(["018e-1-0", "018e-1-1"]))
+    assert copies.schema.names == prediction_schema(["age"]).names
+    first_table.append(copies, {"spool": 2})
+    frame = first_table.between().set_index("prediction_id")
+    assert frame["shadow_of"].dropna().to_dict() == {"0000": "018e-1-0", "0001": "018e-1-1"}
+    assert len(frame) == 10
+    assert frame["feature_age"].notna().sum() == 8
+    assert not first_table.append(rows(0, 2), {"spool": 1})
 
 
 @pytest.mark.parametrize("read", ["between", "tail"])

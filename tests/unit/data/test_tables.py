@@ -13,7 +13,7 @@ from attrition.data.employees import EmployeeTable
 from attrition.data.findings import Finding, QualityReport, Severity
 from attrition.data.quality import check_quality
 from attrition.data.schema import FeatureSchema
-from attrition.data.tables import SnapshotRef, Tables
+from attrition.data.tables import SnapshotRef, Snapshots, Tables
 from attrition.errors import IntegrityError, NotFound, PlatformError
 
 
@@ -162,3 +162,18 @@ def test_a_place_that_cannot_be_written(tmp_path, table):
     (tmp_path / "file").write_text("")
     with pytest.raises(PlatformError, match="cannot be written"):
         Tables(str(tmp_path / "file")).write_snapshot(table)
+
+
+def test_snapshots_in_a_notebook():
+    """Alone and as a list; what somebody named a file is escaped."""
+    ref = SnapshotRef("snapshots", 3, "ab" * 32, 1_200, None, "2026-01-01", "<b>hr</b>.csv", "cd" * 32)
+    for shown in (ref, Snapshots([ref])):
+        html = shown._repr_html_()
+        assert "&lt;b&gt;hr&lt;/b&gt;.csv" in html
+        assert "<b>" not in html
+        assert "1,200" in html
+
+
+def test_a_list_of_snapshots_is_a_list(tmp_path):
+    """Empty when there is none."""
+    assert Tables(str(tmp_path)).snapshots() == []

@@ -44,7 +44,7 @@ class Serve(ServeControl):
             for names, generation in self.puts
         ]
 
-    def _confirmed(self, _http, name, generation):
+    def _confirmed(self, _http, _url, name, generation):
         traffic = self.traffic(name)
         if self.refused(traffic):
             raise ServingError("cannot be loaded.")

@@ -227,7 +227,10 @@ SPLIT = {"columns": ["age", "projects"], "data": [[40, 1], [50, 2]]}
         ({"inputs": {"age": [40], "height": [1]}}, "/inputs/height", "unknown column"),
         ({"inputs": {"age": [40, 101]}}, "/inputs/age/1", "out of the plausible range"),
         ({"inputs": [[40, 1, 1, 1.5]]}, "/inputs/0/3", "is not a whole number"),
-        (b'{"inputs": {"age": [NaN, 40]}}', "/inputs/age/0", "is NaN, which is not JSON (write null"),
+        (b'{"inputs": {"age": [NaN, 40]}}', "/inputs/age/0", "is required"),
+        (b'{"inputs": {"age": [Infinity, 40]}}', "/inputs/age/0", "is Infinity, which is not JSON (write null"),
+        (b'{"inputs": {"age": [40, -Infinity]}}', "/inputs/age/1", "is -Infinity, which is not JSON"),
+        (b'{"dataframe_split": {"columns": [NaN], "data": [[1]]}}', "/dataframe_split/columns/0", "text"),
         (b'{"inputs": {"age": [40, 1e999]}}', "/inputs/age/1", "out of the plausible range"),
         (b'{"inputs": {"age": [40, ' + b"9" * 5_000 + b"]}}", "/inputs/age/1", "out of the plausible range"),
         (b'{"inputs": {"age": [40], "\\ud800": [1]}}', "/inputs/?", "unknown column"),
@@ -239,6 +242,23 @@ def test_each_fault_is_named(ask, body, pointer, detail):
     status, document = ask(body)
     assert status == 422
     assert detail in pointers(document)[pointer]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"dataframe_split": {"columns": ["age", "projects"], "data": [[40, 1], [50, %s]], "index": [0, 1]}}',
+        b'{"dataframe_records": [{"age": 40, "projects": 1}, {"age": 50, "projects": %s}]}',
+        b'{"instances": [{"age": 40, "projects": 1}, {"age": 50, "projects": %s}]}',
+        b'{"inputs": {"age": [40, 50], "projects": [1, %s]}}',
+    ],
+)
+def test_nan_is_missing_as_mlflow_writes_it(ask, body):
+    """Like null in every format, though it is not JSON."""
+    status, document = ask(body % b"NaN")
+    assert status == 200
+    _, told = ask(body % b"null")
+    assert [p["probability"] for p in document["predictions"]] == [p["probability"] for p in told["predictions"]]
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def test_entries_become_rows(root, tables, committer):
         "version": "1.0.0",
         "variant": "blue",
         "reason": "sole",
+        "shadow_of": rows.loc["a", "shadow_of"],
         "employee_id": rows.loc["a", "employee_id"],
         "probability": 0.25,
         "threshold": 0.2,
@@ -88,6 +89,20 @@ def test_entries_become_rows(root, tables, committer):
     assert rows["feature_tenure"].tolist()[2] == 40.0
     assert math.isnan(rows.loc["c", "feature_age"])
     spool.close()
+
+
+def test_a_shadow_says_what_it_copied(root, tables, committer):
+    """Its rows name the predictions that were answered; those of others name none."""
+    spool = Spool(root, max_bytes=10**6)
+    copy = Scored(
+        "2.0.0", "green", 0.5, ("age",), ["c"], [None], ["shadow"], doubles([0.7]), doubles([40.0]), shadow_of=["a"]
+    )
+    spool.append(encode(Predictions(NOON, 120, [scored("a", "b")])))
+    spool.append(encode(Predictions(NOON, 0, [copy])))
+    spool.close()
+    assert committer.run() == 3
+    rows = PredictionTable(tables).between().set_index("prediction_id")
+    assert rows["shadow_of"].dropna().to_dict() == {"c": "a"}
 
 
 def test_only_sealed_segments_of_a_living_process_are_taken(root, tables, committer):

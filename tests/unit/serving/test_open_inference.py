@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 
+import httpx
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from attrition.serving.exchange import Exchange
 from attrition.serving.protocols import open_inference
 from attrition.serving.protocols.messages import Call
 from attrition.serving.protocols.open_inference import answer
+from attrition.serving.traffic import Pin, Traffic
 from attrition.settings import MODEL_NAME
 
 
@@ -241,6 +244,76 @@ def test_a_version_in_the_path_answers(endpoint, store, schema):
         call = Call("POST", f"{MODEL}/versions/{version}/infer", {}, body)
         document = json.loads(answer(call, endpoint.gateway.snapshot, predict).body)
         assert (document["model_version"], set(outputs(document)["model_version"])) == (version, {version})
+
+
+@pytest.fixture
+def split(endpoint, store, schema):
+    """Blue and green share the traffic, amber shadows, teal is pinned and violet idle."""
+    shares = {"blue": ("2.0.0", 0.5), "green": ("2.1.0", 0.5), "amber": ("2.2.0", 0.0), "teal": ("2.3.0", 0.0)}
+    variants = [
+        store.add(version, schema, offset=0.1 * at).model_copy(update={"name": name, "weight": weight})
+        for at, (name, (version, weight)) in enumerate([*shares.items(), ("violet", ("2.4.0", 0.0))])
+    ]
+    traffic = Traffic(
+        variants=tuple(variants), pins=(Pin(header="x-user-group", value="pilot", variant="teal"),), shadows=("amber",)
+    )
+    asyncio.run(endpoint.gateway.reconfigure(traffic.model_dump(mode="json")))
+    return endpoint
+
+
+def infer(endpoint, version=None, **headers):
+    path = f"{MODEL}/versions/{version}/infer" if version else f"{MODEL}/infer"
+    person = tensor("employee_id", [f"E-{at}" for at in range(5)], datatype="BYTES")
+    body = {"inputs": [tensor("age", [40.0] * 5), person]}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return endpoint.request("POST", path, json=body, headers=named)
+
+
+@pytest.mark.parametrize("version", ["2.0.0", "2.1.0", "2.3.0", "2.4.0"])
+def test_a_version_in_the_path_beats_split_and_pins(split, version):
+    """For every record, whoever it is about and whatever a header is pinned to; the reason says so."""
+    for headers in ({}, {"x_user_group": "pilot"}):
+        response = infer(split, version, **headers)
+        found = outputs(response.json())
+        assert set(found["model_version"]) == {version}
+        assert set(found["reason"]) == {"requested"}
+        assert response.json()["parameters"]["reason"] == "requested"
+        assert response.headers["x-model-version"] == version
+        assert response.headers["x-assignment-reason"] == "requested"
+
+
+def test_without_a_version_split_and_pins_decide(split):
+    """As in the native protocol."""
+    assert set(outputs(infer(split).json())["reason"]) == {"sticky"}
+    assert set(outputs(infer(split, x_user_group="pilot").json())["variant"]) == {"teal"}
+    assert set(outputs(infer(split, x_user_group="pilot").json())["reason"]) == {"pin"}
+
+
+def test_a_shadow_has_no_path(split):
+    """It never answers: not ready, no metadata, not among the versions; the message names those that are."""
+    for path, method in (("", "GET"), ("/ready", "GET"), ("/infer", "POST")):
+        response = split.request(method, f"{MODEL}/versions/2.2.0{path}", **({"json": {}} if method == "POST" else {}))
+        assert response.status_code == 404
+        assert response.json()["error"] == "unknown version; served are 2.0.0, 2.1.0, 2.3.0, 2.4.0"
+    assert split.request("GET", MODEL).json()["versions"] == ["2.0.0", "2.1.0", "2.3.0", "2.4.0"]
+
+
+def test_shadows_copy_what_a_requested_version_answers(split):
+    """They compare themselves with whoever answered."""
+
+    async def ask():
+        transport = httpx.ASGITransport(split.gateway)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            body = {"inputs": [tensor("age", [40.0, 50.0])]}
+            response = await client.post(f"{MODEL}/versions/2.4.0/infer", json=body)
+            await split.gateway.shadow.drained()
+            return response
+
+    logged = []
+    split.gateway.shadow._log = lambda scores, _latency: logged.extend(scores)
+    answered = set(outputs(asyncio.run(ask()).json())["prediction_id"])
+    assert {scores.version for scores in logged} == {"2.2.0"}
+    assert {identifier for scores in logged for identifier in scores.shadow_of} == answered
 
 
 def binary_request(rows=ROWS):

@@ -25,7 +25,9 @@ from attrition.serving.spool import spools
 from attrition.settings import Settings
 
 Scores = namedtuple(
-    "Scores", "version variant threshold features prediction_ids employee_ids reasons probabilities matrix"
+    "Scores",
+    "version variant threshold features prediction_ids employee_ids reasons probabilities matrix shadow_of",
+    defaults=[()],
 )
 
 
@@ -226,7 +228,7 @@ def test_a_replica_loads_no_table_library(config):
         "import sys, pathlib\n"
         "from collections import namedtuple\n"
         "from attrition.serving.prediction_log import LogConfig, PredictionLog\n"
-        f"Scores = namedtuple('Scores', {Scores._fields!r})\n"
+        f"Scores = namedtuple('Scores', {Scores._fields!r}, defaults=[()])\n"
         f"log = PredictionLog(LogConfig.model_validate_json({config.model_dump_json()!r})).start()\n"
         "log.append([Scores('1', 'b', .5, ('a',), ['i'], ['E1'], ['sole'], (.5,), (1.,))], 1)\n"
         "assert log.close()\n"
