@@ -183,3 +183,21 @@ def unchanged(
     emit(version and version.to_dict(), version.version if version else None, as_json=as_json)
     if version is None:
         say("Data, plan or code are others than those of every registered version.")
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    version: RefArgument,
+    justification: Annotated[str, typer.Option(help="Why its files may go; kept in the audit log.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Delete the files of a version that is neither champion nor served; its record and its number stay.
+
+    Example: attrition models delete 1.0.0 --justification "retention of three years is over"
+    """
+    if not yes:
+        typer.confirm(f"Delete the files of {version} for good?", abort=True, err=True)
+    deleted = open_workspace(ctx).models.delete(version, justification=justification)
+    emit(deleted.to_dict(), f"Deleted the files of {deleted.version}.", as_json=as_json)

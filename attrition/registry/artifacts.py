@@ -33,13 +33,39 @@ def local_folder(settings: Settings, location: str, manifest_sha256: str) -> Pat
         The artifacts cannot be downloaded.
     """
     digest = checked_digest(manifest_sha256, location)
-    # a URI has a scheme; the drive letter of a path has one character
-    if location.startswith("file:") or len(location.partition(":/")[0]) <= 1 or ":/" not in location:
+    if _is_local(location):
         return local_path(location)
     target = settings.home / "packages" / digest
     if not is_intact(target, digest):
         _download(settings, location, target)
     return target
+
+
+def remove_folder(settings: Settings, location: str, manifest_sha256: str) -> None:
+    """Delete a package where it is kept, and the downloaded copy; harmless when they are gone.
+
+    Raises
+    ------
+    PlatformError
+        The storage does not answer or does not permit it.
+    """
+    shutil.rmtree(settings.home / "packages" / checked_digest(manifest_sha256, location), ignore_errors=True)
+    if _is_local(location):
+        folder = local_path(location)
+        if folder.exists():
+            shutil.rmtree(folder)
+        return
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    from attrition.training.connection import answering
+
+    with answering(location):
+        get_artifact_repository(location, tracking_uri=settings.tracking_uri).delete_artifacts()
+
+
+def _is_local(location: str) -> bool:
+    # a URI has a scheme; the drive letter of a path has one character
+    return location.startswith("file:") or len(location.partition(":/")[0]) <= 1 or ":/" not in location
 
 
 def _download(settings: Settings, location: str, target: Path) -> None:

@@ -69,3 +69,9 @@ def write_bundle(root: Path, package: Package, version: ModelVersion) -> BundleR
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return ref
+
+
+def remove_bundles(root: Path, version: str) -> None:
+    """Delete the bundles of a version below `root`; harmless when there is none."""
+    for folder in root.glob(f"{version}-*"):
+        shutil.rmtree(folder)

@@ -16,20 +16,22 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attrition.errors import Fault, NotFound, PlatformError, UsageError
-from attrition.registry.artifacts import local_folder
+from attrition.registry.artifacts import local_folder, remove_folder
 from attrition.registry.bundle import local_path
 from attrition.registry.comparison import Comparison, compare_facts
 from attrition.registry.conditions import check_parity, waiver
-from attrition.registry.export import write_bundle
+from attrition.registry.export import remove_bundles, write_bundle
 from attrition.registry.manifest import checked_digest
 from attrition.registry.package import read_package
 from attrition.registry.records import (
     APPROVAL_TAG,
     AUTHOR_TAG,
     BUMP_TAG,
+    DELETED_TAG,
     MANIFEST_TAG,
     MODEL_TAG,
     PENDING_TAG,
@@ -170,19 +172,19 @@ class ModelRegistry:
         check_parity(package)
         waived = waiver(package, waive)
         self._complete_interrupted()
-        known = self.list()
+        known = self._read().complete
         again = [version for version in known if version.manifest_sha256 == package.manifest_sha256]
         latest = max(known, key=_semver, default=None)
         if again:
-            return again[0]
+            return self.resolve(again[0].version)
         if latest and next_version(latest.version_facts, package.version_facts)[1] is Bump.UNCHANGED:
             return latest
         created = self._create(run_id, package, waived, author)
         return self._complete(created, package)
 
     def list(self) -> VersionList:
-        """All versions, the highest first."""
-        return VersionList(sorted(self._read().complete, key=_semver, reverse=True))
+        """All versions whose files exist, the highest first."""
+        return VersionList(sorted((v for v in self._read().complete if not v.deleted), key=_semver, reverse=True))
 
     def resolve(self, ref: str) -> ModelVersion:
         """The version that `ref` names.
@@ -192,9 +194,12 @@ class ModelRegistry:
         NotFound
             Nothing is called so; lists what there is.
         """
-        versions = self.list()
-        for version in versions:
+        known = sorted(self._read().complete, key=_semver, reverse=True)
+        versions = [version for version in known if not version.deleted]
+        for version in known:
             if ref in {version.version, *version.aliases, str(version.number), version.run_id}:
+                if version.deleted:
+                    raise NotFound(f"version {version.version} was deleted on {version.deleted['at'][:10]}.")
                 return version
         there = ", ".join(f"{v.version} ({', '.join(v.aliases)})" if v.aliases else v.version for v in versions[:10])
         raise NotFound(
@@ -294,6 +299,33 @@ class ModelRegistry:
         self._client().set_model_version_tag(self._name, str(version.number), APPROVAL_TAG, json.dumps(approval))
         return self.set_alias(f"approved-{now:%Y-%m}", version.version)
 
+    def delete(self, ref: str, *, by: str, justification: str, now: datetime) -> ModelVersion:
+        """Delete the files of a version wherever this project keeps them; repeat an interrupted call to finish it.
+
+        The version's record stays, with who deleted it and why, so that its number is never given to other files.
+
+        Raises
+        ------
+        UsageError
+            It is the champion.
+        NotFound
+            No such version, or it was deleted before.
+        PlatformError
+            MLflow or the storage of the files does not answer.
+        """
+        version = self.resolve(ref)
+        if CHAMPION in version.aliases:
+            remedy = "make another version the champion first"
+            raise UsageError(Fault(f"version {version.version}", "is the champion and cannot be deleted", "", remedy))
+        client, number = self._client(), str(version.number)
+        for alias in version.aliases:
+            client.delete_registered_model_alias(self._name, alias)
+        remove_folder(self._settings, version.source, version.manifest_sha256)
+        remove_bundles(self._bundles(), version.version)
+        note = {"by": by, "at": now.isoformat(timespec="seconds"), "justification": justification}
+        client.set_model_version_tag(self._name, number, DELETED_TAG, json.dumps(note))
+        return replace(version, aliases=(), deleted=note)
+
     def export_bundle(self, ref: str, directory: str | Path | None = None) -> BundleRef:
         """The lean, verified folder of a version that serving replicas load; made once, verified when reused.
 
@@ -310,8 +342,10 @@ class ModelRegistry:
             No such version.
         """
         version = self.resolve(ref)
-        root = local_path(directory or self._settings.bundles or self._settings.home / "bundles").absolute()
-        return write_bundle(root, self.load(version.version), version)
+        return write_bundle(self._bundles(directory), self.load(version.version), version)
+
+    def _bundles(self, directory: str | Path | None = None) -> Path:
+        return local_path(directory or self._settings.bundles or self._settings.home / "bundles").absolute()
 
     def _client(self) -> TrackingClient:
         if self._connected is None:

@@ -33,6 +33,8 @@ AUTHORS_TAG = "attrition.authors"
 """Of a version: who trained and who registered it, as a JSON array."""
 APPROVAL_TAG = "attrition.approval"
 """Of a version: who approved it, when and why, as a JSON object."""
+DELETED_TAG = "attrition.deleted"
+"""Of a version whose files are deleted: by whom, when and why, as a JSON object. It keeps its number for ever."""
 
 _SHOWN = ("auc", "accuracy", "recall", "precision", "brier")
 
@@ -66,6 +68,8 @@ class ModelVersion:
         Who trained and who registered it; empty for versions from before this was recorded.
     approval : mapping
         ``by``, ``at`` (UTC, ISO 8601) and ``justification`` of its last approval; empty without one.
+    deleted : mapping
+        The same of its deletion; empty for a version whose files exist.
     """
 
     version: str
@@ -81,6 +85,7 @@ class ModelVersion:
     facts: Mapping[str, Any]
     authors: tuple[str, ...] = ()
     approval: Mapping[str, str] = field(default_factory=dict)
+    deleted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def family(self) -> str:
@@ -281,4 +286,5 @@ def from_mlflow(version: MlflowModelVersion, aliases: Mapping[str, str]) -> Mode
         facts=json.loads(tags[FACTS_TAG]),
         authors=tuple(json.loads(tags.get(AUTHORS_TAG, "[]"))),
         approval=json.loads(tags.get(APPROVAL_TAG, "{}")),
+        deleted=json.loads(tags.get(DELETED_TAG, "{}")),
     )

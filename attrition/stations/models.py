@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from attrition.errors import Fault, UsageError
+from attrition.errors import Fault, NotFound, PlatformError, UsageError
 from attrition.governance.actions import Action
 from attrition.release.model_card import log_card, model_card
 from attrition.settings import MODEL_NAME
@@ -169,6 +169,36 @@ class Models:
             return registry.approve(
                 version.version, approver=entry.actor, justification=justification, now=datetime.now(UTC)
             )
+
+    def delete(self, ref: str, *, justification: str) -> ModelVersion:
+        """Delete the files of a version that is neither champion nor served; its record stays.
+
+        Raises
+        ------
+        UsageError
+            It is the champion, it is served, or there is no justification.
+        """
+        if not justification.strip():
+            raise UsageError(Fault("deletion", "has no justification", "say why the files may go"))
+        with self._guard.acting(Action.MODEL_DELETE, f"model {ref}", justification=justification) as entry:
+            registry = self._registry()
+            version = registry.resolve(ref)
+            entry.model_version, entry.data_version = version.version, _data_version(version)
+            entry.details["manifest_sha256"] = version.manifest_sha256
+            if version.version in self._served():
+                remedy = "take it out of the traffic first"
+                raise UsageError(Fault(f"version {version.version}", "is served", "", remedy))
+            return registry.delete(version.version, by=entry.actor, justification=justification, now=datetime.now(UTC))
+
+    def _served(self) -> set[str]:
+        """Versions of the running endpoint, shadows among them; none when there is no endpoint."""
+        from attrition.cluster.traffic import TrafficControl
+
+        try:
+            traffic = TrafficControl(self._settings, self._registry().export_bundle).show().traffic
+        except (PlatformError, NotFound):
+            return set()
+        return {variant.version for variant in traffic.variants}
 
 
 def _data_version(version: ModelVersion) -> str | None:

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -455,3 +456,26 @@ assert [column.name for column in model.metadata.get_input_schema()] == list(fra
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, capture_output=True, text=True)
     found = [float(value) for value in done.stdout.split()]
     np.testing.assert_allclose(found, project.candidate.score(frame), atol=1e-9)
+
+
+def test_a_deleted_version_is_gone_and_its_number_is_never_used_again(project):
+    """The files, the bundle and the aliases go; who did it and why stays; the champion cannot be deleted."""
+    now = datetime(2026, 5, 1, tzinfo=UTC)
+    registry = project.registry
+    champion = registry.register(project.log())
+    second = registry.register(project.log_other_model())
+    bundle = Path(registry.export_bundle(second.version).uri)
+    with pytest.raises(UsageError, match="is the champion"):
+        registry.delete("champion", by="ada", justification="wrong", now=now)
+    deleted = registry.delete(second.version, by="ada", justification="retention is over", now=now)
+    assert deleted.deleted["by"] == "ada"
+    assert registry.list() == [registry.resolve(champion.version)]
+    assert not bundle.exists()
+    assert not local_path(second.source).exists()
+    for ref in (second.version, "challenger"):
+        with pytest.raises(NotFound):
+            registry.resolve(ref)
+    with pytest.raises(NotFound, match="was deleted on 2026-05-01"):
+        registry.load(second.version)
+    third = registry.register(project.log(threshold=0.77))
+    assert third.version not in {champion.version, second.version}

@@ -43,6 +43,7 @@ GUARDED = {
     "models.set_alias": (Action.ALIAS, ("pilot", "1.0.0")),
     "models.promote": (Action.PROMOTE, ("1.0.0",)),
     "models.approve": (Action.APPROVE, ("1.0.0",)),
+    "models.delete": (Action.MODEL_DELETE, ("1.0.0",)),
     "serving.up": (Action.DEPLOY, ()),
     "serving.down": (Action.DEPLOY, ()),
     "traffic.show": (Action.TRAFFIC_VIEW, ()),
