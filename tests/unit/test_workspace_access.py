@@ -75,6 +75,7 @@ GUARDED = {
 KEYWORDS = {
     "outcomes.labels": {"as_of": NOW},
     "models.approve": {"justification": "reviewed"},
+    "models.delete": {"justification": "of no use any more"},
     "privacy.erase": {"justification": "asked for by letter"},
 }
 
