@@ -111,23 +111,22 @@ class Bins:
 def numeric_bins(reference: Reference, window: NumericSketch, n_bins: int = PSI_BINS) -> Bins:
     """Bins by quantiles of the reference, the outer ones open, and one of missing values.
 
-    An edge is a value of the reference and belongs to the bin that it ends. A value that is more frequent than a bin
-    would be makes fewer bins.
+    An edge is a value of the reference and belongs to the bin that it begins, as in :func:`numpy.histogram`. A value that
+    is more frequent than a bin would be makes fewer bins.
     """
-    upto = reference.upto
-    edges = np.zeros(0, np.int64)
+    edges = np.zeros(0, np.intp)
     if reference.n:
-        targets = np.arange(1, n_bins) / n_bins * reference.n
-        edges = np.unique(np.searchsorted(upto, targets - 1e-9))
-        edges = edges[edges < len(upto) - 1]
-    ends = reference.values[edges]
+        places = np.ceil(np.arange(1, n_bins) / n_bins * (reference.n - 1)).astype(np.int64)
+        edges = np.unique(np.searchsorted(reference.upto, places, "right"))
+        edges = edges[edges > 0]  # below the least value there is nothing
+    below = (reference.upto - reference.counts, window.below)
     counts = [
-        np.diff(np.concatenate([[0], side.upto[edges] if len(edges) else [], [side.n]])).astype(np.int64)
-        for side in (reference, window)
+        np.diff(np.concatenate([[0], side[edges], [n]])).astype(np.int64)
+        for side, n in zip(below, (reference.n, window.n), strict=True)
     ]
-    texts = [f"{end:.6g}" for end in ends]
-    labels = [f"to {text}" for text in texts[:1]] + [f"{a} to {b}" for a, b in pairwise(texts)]
-    labels.append(f"above {texts[-1]}" if texts else "all values")
+    texts = [f"{edge:.6g}" for edge in reference.values[edges]]
+    labels = [f"below {text}" for text in texts[:1]] + [f"{a} to below {b}" for a, b in pairwise(texts)]
+    labels.append(f"from {texts[-1]}" if texts else "all values")
     return Bins(
         (*labels, "missing"),
         np.append(counts[0], reference.n_missing),
