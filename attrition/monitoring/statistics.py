@@ -111,8 +111,8 @@ class Bins:
 def numeric_bins(reference: Reference, window: NumericSketch, n_bins: int = PSI_BINS) -> Bins:
     """Bins by quantiles of the reference, the outer ones open, and one of missing values.
 
-    An edge is a value of the reference and belongs to the bin that it begins, as in :func:`numpy.histogram`. A value that
-    is more frequent than a bin would be makes fewer bins.
+    An edge is a value of the reference and belongs to the bin that it begins, as in :func:`numpy.histogram`. A value
+    that is more frequent than a bin would be makes fewer bins.
     """
     edges = np.zeros(0, np.intp)
     if reference.n:
