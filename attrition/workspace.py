@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from attrition.stations.audit import Audit
     from attrition.stations.certificates import Certificates
     from attrition.stations.models import Models
+    from attrition.stations.monitoring import Monitoring
     from attrition.stations.privacy import Privacy
     from attrition.stations.traffic import Traffic
     from attrition.training.search import TrialUpdate
@@ -154,6 +155,13 @@ class Workspace:
     def outcomes(self) -> Outcomes:
         """Who left, and when."""
         return Outcomes(self)
+
+    @cached_property
+    def monitoring(self) -> Monitoring:
+        """What the world and the model have become: drift."""
+        from attrition.stations.monitoring import Monitoring
+
+        return Monitoring(self.settings, self.guard, lambda: self._registry, lambda: self.data.tables, self.ray)
 
     @cached_property
     def privacy(self) -> Privacy:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from attrition.admission.judging import judge_candidate
 from attrition.data.splits import apply_split, split_holdout
 from attrition.errors import Fault, IntegrityError, NotFound
+from attrition.evaluation.references import DriftReference
 from attrition.registry.package import write_package
 from attrition.scoring.compile import compile_background, compile_candidate, prove_equal
 from attrition.scoring.explainer import Explainer
@@ -319,6 +320,7 @@ def _conclude(
                 scoring_files=files,
                 background_files=background,
                 importance=importance,
+                drift_reference=DriftReference.of(training.features, candidate.schema, candidate.oof_score),
             )
             registry.log_package(run_id, package)
     return judgement

@@ -15,6 +15,7 @@ from attrition.cli import (
     audit,
     certify,
     data,
+    drift,
     explain,
     models,
     outcomes,
@@ -55,7 +56,7 @@ app = typer.Typer(
     cls=ErrorMappingGroup,
     name="attrition",
     help="Predict which employees are likely to leave, and run that model responsibly on Ray.",
-    epilog="Exit codes: 0 done, 2 usage, 3 gate held, 4 bad data or configuration or not permitted, "
+    epilog="Exit codes: 0 done, 2 usage, 3 gate held or drift, 4 bad data or configuration or not permitted, "
     "5 platform (Ray, MLflow, Serve, a database).",
     no_args_is_help=True,
     add_completion=False,
@@ -112,6 +113,7 @@ app.add_typer(privacy.app, name="privacy")
 app.add_typer(traffic.app, name="traffic")
 app.add_typer(access.app, name="access")
 app.add_typer(audit.app, name="audit")
+app.add_typer(drift.app, name="drift")
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +102,23 @@ class LoggedPrediction:
     version: str
     probability: float
     features: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one version of the table has of a period.
+
+    Attributes
+    ----------
+    version : int
+    days : tuple of date
+        In UTC, ascending, those with rows.
+    columns : frozenset of str
+    """
+
+    version: int
+    days: tuple[date, ...]
+    columns: frozenset[str]
 
 
 class PredictionTable:
@@ -246,6 +263,62 @@ class PredictionTable:
         features = {name.removeprefix(FEATURE): rows[0][name] for name in names}
         known = {name: math.nan if value is None else float(value) for name, value in features.items()}
         return LoggedPrediction(prediction_id, rows[0]["version"], rows[0]["probability"], known)
+
+    def look(self, start: datetime, end: datetime) -> Look:
+        """Days on which there may be predictions with ``start <= time < end``, from the statistics of the files.
+
+        Raises
+        ------
+        NotFound
+            Nothing was logged yet.
+        PlatformError
+            The table cannot be read.
+        """
+        import pyarrow as pa
+
+        table = self._open()
+        days = {
+            date.fromisoformat(str(file["partition.day"]))
+            for file in pa.table(table.get_add_actions(flatten=True)).to_pylist()
+            if file["num_records"] and _utc(file["min.time"]) < end and _utc(file["max.time"]) >= start
+        }
+        return Look(table.version(), tuple(sorted(days)), frozenset(table.to_pyarrow_dataset().schema.names))
+
+    def batches(
+        self, day: date, start: datetime, end: datetime, columns: Sequence[str], version: int, n_rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Predictions of a day with ``start <= time < end`` as one version of the table has them, in no order.
+
+        Parameters
+        ----------
+        day
+            In UTC.
+        version
+            Of :meth:`look`.
+        n_rows
+            Of a batch, at most.
+
+        Raises
+        ------
+        PlatformError
+            The table, or this version of it, cannot be read.
+        """
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        try:
+            table = DeltaTable(self.uri, version=version, storage_options=dict(self._options or {}))
+            # one file after the other and little ahead of need: memory must not grow with the day
+            yield from table.to_pyarrow_dataset().to_batches(
+                columns=list(columns),
+                filter=_filter(day.isoformat(), start, end),
+                batch_size=n_rows,
+                batch_readahead=1,
+                fragment_readahead=1,
+                use_threads=False,
+            )
+        except (DeltaError, OSError) as error:
+            raise PlatformError(Fault(self.uri, f"version {version} cannot be read", "", "try again")) from error
 
     def export(self, path: Path | str, start: datetime | None = None, end: datetime | None = None) -> int:
         """Write the predictions with ``start <= time < end`` to a file, and return how many there are.

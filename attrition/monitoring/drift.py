@@ -2,7 +2,7 @@
 
 A feature **drifted** when two things hold: the difference is *significant* (its p-value, adjusted by Benjamini and
 Hochberg over all features that were tested, is at most ``alpha``) and it is *large* (its stability index reaches the
-band ``moderate``). Either alone misleads: with a million rows every difference is significant, with fifty rows a large
+band ``moderate``, or the share of missing values changed by ``max_missing_points``). Either alone misleads: with a million rows every difference is significant, with fifty rows a large
 one is chance. A feature without enough rows is INSUFFICIENT, which is neither stable nor drifted.
 
 The window drifted when a feature did. Under no drift each feature's adjusted p-value falls to ``alpha`` for any of them
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from attrition.monitoring.sketches import CategoryReference, CategorySketch, NumericSketch, Reference
+from attrition.evaluation.sketches import CategoryReference, CategorySketch, NumericSketch, Reference
 from attrition.monitoring.statistics import (
     adjusted,
     category_bins,
@@ -34,17 +34,8 @@ from attrition.monitoring.statistics import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pandas as pd
-
-    from attrition.data.schema import FeatureSchema
-    from attrition.monitoring.sketches import AnyReference, AnySketch
+    from attrition.evaluation.sketches import AnyReference, AnySketch
     from attrition.monitoring.statistics import Bins
-
-PROBABILITY = "probability"
-"""Name of the score's distribution among the features of a report; its drift is prediction drift."""
-
-MAX_CODES = 25
-"""Distinct values up to which a whole-numbered feature is compared as a category: its ties make ranks blunt."""
 
 
 class DriftPolicy(BaseModel):
@@ -61,7 +52,7 @@ class DriftPolicy(BaseModel):
     min_rows: Annotated[int, Field(ge=20)] = 100
     """Rows of a window below which no verdict is given: bins of ten rows are noise."""
     max_missing_points: Annotated[float, Field(gt=0, le=100)] = 10.0
-    """Percentage points by which the share of missing values may change before the feature counts as drifted."""
+    """Percentage points by which the share of missing values may change; beyond, a significant change is MAJOR."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -97,8 +88,13 @@ class FeatureDrift:
     level : Level
     test : str
         ``ks`` or ``chi_square``.
-    statistic, p_value, p_adjusted : float or None
+    statistic, p_value : float or None
         Of the test; None where it does not apply.
+    p_missing : float or None
+        Of a chi-square test of the share without a value, which ``ks`` does not look at; None where there is none, and
+        for categories, whose test has a cell for it.
+    p_adjusted : float or None
+        Of both together (Bonferroni), adjusted over all features.
     psi, psi_critical : float or None
         Stability index in nats, and what equal distributions exceed with probability alpha.
     wasserstein, wasserstein_error : float or None
@@ -122,6 +118,7 @@ class FeatureDrift:
     test: str
     statistic: float | None
     p_value: float | None
+    p_missing: float | None
     p_adjusted: float | None
     psi: float | None
     psi_critical: float | None
@@ -153,26 +150,6 @@ class FeatureDrift:
         return cls(**{**document, **tuples, "level": Level(document["level"])})
 
 
-def build_references(features: pd.DataFrame, schema: FeatureSchema) -> dict[str, AnyReference]:
-    """Reference of every feature of a schema, from the rows that a model was trained on.
-
-    Parameters
-    ----------
-    features : DataFrame
-        Holds the schema's columns, float64, NaN = missing.
-    """
-    found: dict[str, AnyReference] = {}
-    for feature in schema.features:
-        column = features[feature.name].to_numpy(float)
-        low, high = feature.bounds
-        numeric = Reference.of(column, low=low, high=high)
-        whole = feature.kind in {"category", "binary"} or (
-            feature.kind == "integer" and len(numeric.values) <= MAX_CODES
-        )
-        found[feature.name] = CategoryReference.of(column) if whole else numeric
-    return found
-
-
 def compare(
     references: Mapping[str, AnyReference], window: Mapping[str, AnySketch], policy: DriftPolicy | None = None
 ) -> tuple[FeatureDrift, ...]:
@@ -190,9 +167,8 @@ def compare(
     """
     policy = policy or DriftPolicy()
     found = [_compare(name, reference, window[name], policy) for name, reference in references.items()]
-    tested = [drift for drift in found if drift.p_value is not None and drift.n_window >= policy.min_rows]
-    q_values = adjusted([drift.p_value for drift in tested if drift.p_value is not None])
-    by_name = {drift.feature: q for drift, q in zip(tested, q_values, strict=True)}
+    tested = {drift.feature: p for drift in found if (p := _together(drift)) is not None and _enough(drift, policy)}
+    by_name = dict(zip(tested, adjusted(list(tested.values())), strict=True))
     return tuple(_judged(drift, by_name.get(drift.feature), policy) for drift in found)
 
 
@@ -216,8 +192,11 @@ def _compare(name: str, reference: AnyReference, window: AnySketch, policy: Drif
 
 def _numeric(name: str, reference: Reference, window: NumericSketch, policy: DriftPolicy) -> FeatureDrift:
     distance = wasserstein(reference, window)
+    bins = numeric_bins(reference, window)
+    missing = chi_square(bins.missing)
     return replace(
-        _drift(name, "ks", numeric_bins(reference, window), policy, test=kolmogorov_smirnov(reference, window)),
+        _drift(name, "ks", bins, policy, test=kolmogorov_smirnov(reference, window)),
+        p_missing=missing and missing.p_value,
         wasserstein=None if distance is None else distance.value,
         wasserstein_error=None if distance is None else distance.error,
         mean_reference=reference.mean if reference.n else None,
@@ -235,6 +214,7 @@ def _drift(name: str, kind: str, bins: Bins, policy: DriftPolicy, *, test: Any, 
         test=kind,
         statistic=test and test.statistic,
         p_value=test and test.p_value,
+        p_missing=None,
         p_adjusted=None,
         psi=stability_index(bins),
         psi_critical=critical_index(bins, policy.alpha),
@@ -255,13 +235,22 @@ def _drift(name: str, kind: str, bins: Bins, policy: DriftPolicy, *, test: Any, 
     )
 
 
+def _together(drift: FeatureDrift) -> float | None:
+    """P-value of values and missing share together; None when there is neither."""
+    p_values = [p for p in (drift.p_value, drift.p_missing) if p is not None]
+    return min(1.0, len(p_values) * min(p_values)) if p_values else None
+
+
+def _enough(drift: FeatureDrift, policy: DriftPolicy) -> bool:
+    return min(drift.n_window, drift.n_reference) >= policy.min_rows
+
+
 def _judged(drift: FeatureDrift, p_adjusted: float | None, policy: DriftPolicy) -> FeatureDrift:
-    missing_points = 100 * abs(drift.missing_window - drift.missing_reference)
-    if drift.n_window < policy.min_rows or drift.n_reference < policy.min_rows or drift.psi is None:
+    if not _enough(drift, policy) or drift.psi is None:
         return replace(drift, level=Level.INSUFFICIENT)
-    # a column that lost its values has nothing left to test, and has drifted all the same
+    missing_points = 100 * abs(drift.missing_window - drift.missing_reference)
     significant = p_adjusted is not None and p_adjusted <= policy.alpha
-    if missing_points > policy.max_missing_points or (significant and drift.psi >= policy.major):
+    if significant and (drift.psi >= policy.major or missing_points > policy.max_missing_points):
         level = Level.MAJOR
     elif significant and drift.psi >= policy.moderate:
         level = Level.MODERATE

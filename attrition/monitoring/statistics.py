@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from attrition.monitoring.sketches import CategoryReference, CategorySketch, NumericSketch, Reference
+    from attrition.evaluation.sketches import CategoryReference, CategorySketch, NumericSketch, Reference
 
     Floats = NDArray[np.float64]
     Counts = NDArray[np.int64]
@@ -100,6 +100,12 @@ class Bins:
     labels: tuple[str, ...]
     reference: Counts
     window: Counts
+
+    @property
+    def missing(self) -> Bins:
+        """Rows with and without a value."""
+        pairs = [np.array([side[:-1].sum(), side[-1]], np.int64) for side in (self.reference, self.window)]
+        return Bins(("known", "missing"), *pairs)
 
     @property
     def shares(self) -> tuple[Floats, Floats]:

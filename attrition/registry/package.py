@@ -18,6 +18,7 @@ schema.json                the features
 candidate.json             family, parameters, calibration, threshold, lineage, parity of the scorer
 evaluation.json, ...       evaluation, fairness, quality and verdict
 oof.npz                    out-of-fold outcomes and scores of the training rows
+drift_reference.npz        distributions of features and scores that later windows are compared with
 manifest.json              SHA-256 of all others
 ========================== =============================================================================
 """
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from attrition.evaluation.explanations import GlobalImportance
     from attrition.evaluation.fairness import FairnessReport
     from attrition.evaluation.gates import Verdict
+    from attrition.evaluation.references import DriftReference
     from attrition.evaluation.reports import Evaluation
     from attrition.registry.manifest import Manifest
     from attrition.scoring.explainer import Explainer
@@ -64,6 +66,7 @@ SCHEMA_FILE = "schema.json"
 SCORING_FOLDER = "scoring/"
 EXPLAINING_FOLDER = "explaining/"
 IMPORTANCE_FILE = "shap.json"
+DRIFT_FILE = "drift_reference.npz"
 
 _REQUIRED = ("scikit-learn", "numpy", "scipy", "pandas")
 
@@ -183,6 +186,22 @@ class Package:
         return GlobalImportance.from_dict(self.document(IMPORTANCE_FILE))
 
     @cached_property
+    def drift_reference(self) -> DriftReference:
+        """Distributions of the training rows' features and out-of-fold scores.
+
+        Raises
+        ------
+        NotFound
+            The package was written without them.
+        """
+        from attrition.evaluation.references import DriftReference
+
+        if DRIFT_FILE not in self.manifest.files:
+            remedy = "train and register it again, or compare with a file of its training data"
+            raise NotFound(Fault(DRIFT_FILE, "this version was registered without a drift reference", remedy=remedy))
+        return DriftReference.from_bytes(self.read(DRIFT_FILE))
+
+    @cached_property
     def scorer(self) -> Scorer:
         """The compiled scorer."""
         return load_scorer(self.scoring_files)
@@ -267,6 +286,7 @@ def write_package(
     scoring_files: Mapping[str, bytes],
     background_files: Mapping[str, bytes] | None = None,
     importance: GlobalImportance | None = None,
+    drift_reference: DriftReference | None = None,
 ) -> PackageRef:
     """Write a candidate and everything known about it into a new folder.
 
@@ -282,6 +302,8 @@ def write_package(
         Of :func:`attrition.scoring.compile.compile_background`; without them predictions cannot be explained.
     importance
         Of the features, on the holdout.
+    drift_reference
+        Of the training rows; without it, drift is measured against files only.
 
     Raises
     ------
@@ -303,6 +325,8 @@ def write_package(
     }
     if importance is not None:
         files[IMPORTANCE_FILE] = canonical_json(importance.to_dict())
+    if drift_reference is not None:
+        files[DRIFT_FILE] = drift_reference.to_bytes()
     return PackageRef(Path(directory), write_folder(Path(directory), files, facts))
 
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, ks_2samp, wasserstein_distance
 
-from attrition.monitoring.sketches import (
+from attrition.evaluation.sketches import (
     CategoryReference,
     Reference,
     dump_references,

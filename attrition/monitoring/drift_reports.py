@@ -1,0 +1,187 @@
+"""The table of drift reports, in Delta: one row per report, its document as JSON beside what is searched for.
+
+=================  ==================================================================================
+report_id          str; see :mod:`attrition.monitoring.drift_report`
+created_at         timestamp, microseconds, UTC
+reference          str; version, or name of a file
+model_version      str; empty when the reference is a file
+reference_digest   str; SHA-256 of the reference's distributions
+window             str; as asked for
+window_start,      timestamp or null; of a period
+window_end
+n_window           int64; rows compared
+level              str; of the whole
+drifted            list of str; features that drifted
+run_id             str; run of MLflow with the pages and metrics
+document           str; the report as JSON
+=================  ==================================================================================
+
+A report holds distributions and figures of populations, and nothing about one person, so it is not erased with persons.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from attrition.data.delta import AppendOnlyTable, transaction
+from attrition.errors import Fault, NotFound, PlatformError
+from attrition.monitoring.drift_report import DriftReport
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+DRIFT_REPORTS = "drift_reports"
+"""Name of the table, and of its folder under the root."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """A report with the run of MLflow that shows it."""
+
+    report: DriftReport
+    run_id: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready document."""
+        return {**self.report.to_dict(), "run_id": self.run_id}
+
+
+class DriftReports:
+    """The stored drift reports of a project: add, find, list.
+
+    Parameters
+    ----------
+    root
+        Folder or URI that holds one folder per table.
+    storage_options
+        Credentials and options of the object store; by default they come from the environment.
+    """
+
+    def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
+        self.uri = f"{root.rstrip('/')}/{DRIFT_REPORTS}"
+        self._options = storage_options
+
+    @cached_property
+    def _table(self) -> AppendOnlyTable:
+        return AppendOnlyTable(self.uri, _schema(), statistics=("created_at",), storage_options=self._options)
+
+    def add(self, report: DriftReport, run_id: str) -> bool:
+        """Store a report; False when it is stored already.
+
+        Raises
+        ------
+        PlatformError
+            The table cannot be written.
+        """
+        import pyarrow as pa
+
+        row = {
+            "report_id": report.report_id,
+            "created_at": report.created_at,
+            "reference": report.reference,
+            "model_version": report.model_version,
+            "reference_digest": report.reference_digest,
+            "window": report.window,
+            "window_start": report.start,
+            "window_end": report.end,
+            "n_window": report.n_window,
+            "level": report.level.value,
+            "drifted": list(report.drifted),
+            "run_id": run_id,
+            "document": json.dumps(report.to_dict(), allow_nan=False),
+        }
+
+        def unless_stored(table: DeltaTable) -> tuple[pa.Table, Mapping[str, int]] | None:
+            name = f"drift-{report.report_id}"
+            if transaction(table, name) >= 0:
+                return None
+            return pa.Table.from_pylist([row], _schema()), {name: 0}
+
+        return self._table.append(unless_stored)
+
+    def get(self, report_id: str) -> StoredReport:
+        """The report with an id, or with an id that begins so.
+
+        Raises
+        ------
+        NotFound
+            There is none, or several begin so.
+        PlatformError
+            The table cannot be read.
+        """
+        from pyarrow import compute, dataset
+
+        found = self._read(compute.starts_with(dataset.field("report_id"), report_id) if report_id else None)
+        if len(found) != 1:
+            what = "there is no such report" if not found else f"{len(found)} reports begin so"
+            raise NotFound(Fault(f"drift report {report_id}", what, "", "`attrition drift list` names them"))
+        return found[0]
+
+    def find(self, report_id: str) -> StoredReport | None:
+        """The report with this very id, or None."""
+        from pyarrow import dataset
+
+        found = self._read(dataset.field("report_id") == report_id)
+        return found[0] if found else None
+
+    def list(self, *, reference_digest: str | None = None, last: int | None = None) -> builtins.list[StoredReport]:
+        """Reports, the newest first.
+
+        Parameters
+        ----------
+        reference_digest
+            Only those against this reference.
+        last
+            At most so many; None is all.
+
+        Raises
+        ------
+        PlatformError
+            The table cannot be read.
+        """
+        from pyarrow import dataset
+
+        wanted = None if reference_digest is None else dataset.field("reference_digest") == reference_digest
+        return self._read(wanted)[:last]
+
+    def _read(self, wanted: Any) -> builtins.list[StoredReport]:
+        try:
+            data = self._table.open().to_pyarrow_dataset()
+        except NotFound:
+            return []
+        try:
+            rows = data.to_table(columns=["created_at", "run_id", "document"], filter=wanted).to_pylist()
+        except OSError as error:
+            raise PlatformError(Fault(self.uri, "cannot be read", "", "try again")) from error
+        rows.sort(key=lambda row: row["created_at"], reverse=True)
+        return [StoredReport(DriftReport.from_dict(json.loads(row["document"])), row["run_id"]) for row in rows]
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    moment = pa.timestamp("us", "UTC")
+    return pa.schema(
+        [
+            pa.field("report_id", pa.string(), nullable=False),
+            pa.field("created_at", moment, nullable=False),
+            pa.field("reference", pa.string(), nullable=False),
+            pa.field("model_version", pa.string(), nullable=False),
+            pa.field("reference_digest", pa.string(), nullable=False),
+            pa.field("window", pa.string(), nullable=False),
+            pa.field("window_start", moment),
+            pa.field("window_end", moment),
+            pa.field("n_window", pa.int64(), nullable=False),
+            pa.field("level", pa.string(), nullable=False),
+            pa.field("drifted", pa.list_(pa.string()), nullable=False),
+            pa.field("run_id", pa.string(), nullable=False),
+            pa.field("document", pa.string(), nullable=False),
+        ]
+    )
