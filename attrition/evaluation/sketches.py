@@ -24,8 +24,10 @@ Counts add up without error; sums add up as floats do, to rounding.
 from __future__ import annotations
 
 import io
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -349,7 +351,7 @@ def load_references(data: bytes) -> dict[str, AnyReference]:
             arrays = {name: stored[name] for name in stored.files}
         known = int(arrays.pop("format")) == FORMAT
         references = dict(_references(arrays)) if known else {}
-    except (ValueError, KeyError, OSError, EOFError, IndexError, TypeError) as error:
+    except (BadZipFile, zlib.error, ValueError, KeyError, OSError, EOFError, IndexError, TypeError) as error:
         raise IntegrityError(Fault("drift reference", "cannot be read", f"format {FORMAT}")) from error
     if not known:
         raise IntegrityError(Fault("drift reference", "is of another format", f"{FORMAT} is read"))

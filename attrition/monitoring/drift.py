@@ -2,8 +2,9 @@
 
 A feature **drifted** when two things hold: the difference is *significant* (its p-value, adjusted by Benjamini and
 Hochberg over all features that were tested, is at most ``alpha``) and it is *large* (its stability index reaches the
-band ``moderate``, or the share of missing values changed by ``max_missing_points``). Either alone misleads: with a million rows every difference is significant, with fifty rows a large
-one is chance. A feature without enough rows is INSUFFICIENT, which is neither stable nor drifted.
+band ``moderate``, or the share of missing values changed by more than ``max_missing_points``). Either alone misleads:
+with a million rows every difference is significant, with fifty rows a large one is chance. A feature without enough
+rows is INSUFFICIENT, which is neither stable nor drifted.
 
 The window drifted when a feature did. Under no drift each feature's adjusted p-value falls to ``alpha`` for any of them
 with a probability of at most ``alpha``, so the whole fires at most as often, and because the difference must also be
@@ -196,7 +197,7 @@ def _numeric(name: str, reference: Reference, window: NumericSketch, policy: Dri
     missing = chi_square(bins.missing)
     return replace(
         _drift(name, "ks", bins, policy, test=kolmogorov_smirnov(reference, window)),
-        p_missing=missing and missing.p_value,
+        p_missing=None if missing is None else missing.p_value,
         wasserstein=None if distance is None else distance.value,
         wasserstein_error=None if distance is None else distance.error,
         mean_reference=reference.mean if reference.n else None,

@@ -27,7 +27,7 @@ BLUE, ORANGE, GREY, RULE = "#0072B2", "#D55E00", "#767676", "#D8D8D8"
 MAX_POINTS = 60
 """Reports in the plots over time, the newest."""
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 430, 190, 44, 52, 10
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 430, 180, 44, 44, 10
 
 
 def drift_page(report: DriftReport, earlier: Sequence[DriftReport] = ()) -> str:
@@ -86,7 +86,7 @@ def history_svg(feature: str, history: Sequence[DriftReport]) -> Markup:
         return _svg("", f"{feature}: no stability index")
     policy = history[-1].policy
     top = _round_up(max(1.2 * policy.major, *(psi for _, psi, _, _ in points)))
-    height, width = _HEIGHT - _BOTTOM - _TOP, _WIDTH - _LEFT - 60
+    height, width = _HEIGHT - _BOTTOM - _TOP, _WIDTH - _LEFT - 74
     step = width / max(len(history) - 1, 1)
 
     def at(place: int, psi: float) -> tuple[float, float]:
@@ -97,8 +97,8 @@ def history_svg(feature: str, history: Sequence[DriftReport]) -> Markup:
     for value, word in ((policy.moderate, "moderate"), (policy.major, "major")):
         y = at(0, value)[1]
         marks.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - 50}" y1="{y:.1f}" y2="{y:.1f}" stroke="{ORANGE}" '
-            f'stroke-dasharray="5 4"/><text x="{_WIDTH - 46}" y="{y + 4:.1f}" fill="{ORANGE}">{word}</text>'
+            f'<line x1="{_LEFT}" x2="{_WIDTH - 62}" y1="{y:.1f}" y2="{y:.1f}" stroke="{ORANGE}" '
+            f'stroke-dasharray="5 4"/><text x="{_WIDTH - 58}" y="{y + 4:.1f}" fill="{ORANGE}">{word}</text>'
         )
     line = " ".join("{:.1f},{:.1f}".format(*at(place, psi)) for place, psi, _, _ in points)
     marks.append(f'<polyline points="{line}" fill="none" stroke="{BLUE}" stroke-width="2"/>')

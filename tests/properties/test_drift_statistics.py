@@ -55,6 +55,7 @@ def finite(values):
     return array[np.isfinite(array)]
 
 
+@pytest.mark.filterwarnings("ignore:ks_2samp. Exact calculation unsuccessful")
 @FEW
 @given(st.data(), column, column)
 def test_the_ks_test_is_scipys(data, reference_values, window_values):

@@ -16,6 +16,7 @@ from attrition.data.quality import QualityReport
 from attrition.data.schema import FeatureSchema
 from attrition.evaluation.fairness import assess_fairness
 from attrition.evaluation.gates import Evidence, GatePolicy, judge
+from attrition.evaluation.references import DriftReference
 from attrition.evaluation.reports import evaluate
 from attrition.registry.package import write_package
 from attrition.scoring.compile import compile_background, compile_candidate, prove_equal
@@ -44,6 +45,7 @@ class Made:
     scoring: Any
     background: Any
     importance: Any
+    drift_reference: Any
 
     def write(self, directory: Path, **changes: Any) -> PackageRef:
         candidate = replace(self.candidate, **changes)
@@ -58,6 +60,7 @@ class Made:
             scoring_files=self.scoring,
             background_files=self.background,
             importance=self.importance,
+            drift_reference=self.drift_reference,
         )
 
 
@@ -96,7 +99,10 @@ def made() -> Made:
     background = compile_background(candidate, scoring, table.features.to_numpy())
     explainer = Explainer(scoring, background, schema=table.schema, version="", threshold=candidate.threshold)
     importance = explainer.importance(table.features.to_numpy())
-    return Made(candidate, table, evaluation, quality, fairness, verdict, parity, scoring, background, importance)
+    reference = DriftReference.of(table.features, table.schema, candidate.oof_score)
+    return Made(
+        candidate, table, evaluation, quality, fairness, verdict, parity, scoring, background, importance, reference
+    )
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,22 @@ def test_a_package_of_an_earlier_version_says_why_it_explains_nothing(made, tmp_
             ask()
 
 
+def test_the_drift_reference_comes_back(made, package):
+    """Whole and by segment; the score's is that of the out-of-fold scores, of the training rows one by one."""
+    read = read_package(package.directory, package.manifest_sha256).drift_reference
+    assert read.digest == made.drift_reference.digest
+    assert list(read.features) == [*made.table.schema.names, "probability"]
+    assert set(read.segments) == {"1", "2", "3"}
+    np.testing.assert_array_equal(read.features["probability"].values, np.unique(made.candidate.oof_score))
+
+
+def test_a_package_of_an_earlier_version_says_that_it_has_no_drift_reference(made, tmp_path):
+    """And what to do about it."""
+    ref = replace(made, drift_reference=None).write(tmp_path / "package")
+    with pytest.raises(NotFound, match="train and register it again, or compare with a file"):
+        _ = read_package(ref.directory, ref.manifest_sha256).drift_reference
+
+
 def test_quality_may_be_unknown(made, tmp_path):
     """Nobody has to have checked."""
     ref = replace(made, quality=None).write(tmp_path / "package")
