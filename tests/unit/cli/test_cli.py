@@ -57,6 +57,10 @@ COMMANDS = [
     ["traffic", "switch"],
     ["traffic", "rollback"],
     ["traffic", "history"],
+    ["drift"],
+    ["drift", "run"],
+    ["drift", "list"],
+    ["drift", "show"],
     ["privacy"],
     ["privacy", "report"],
     ["privacy", "erase"],
@@ -80,7 +84,18 @@ COMMANDS = [
 GROUPS = [
     *(
         [group]
-        for group in ("data", "models", "serve", "predictions", "outcomes", "traffic", "access", "audit", "privacy")
+        for group in (
+            "data",
+            "models",
+            "serve",
+            "predictions",
+            "outcomes",
+            "traffic",
+            "access",
+            "audit",
+            "privacy",
+            "drift",
+        )
     ),
     ["access", "key"],
 ]
