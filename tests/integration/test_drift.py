@@ -1,0 +1,142 @@
+"""Drift of a registered version: from its training rows in the package to predictions in the log; and on a real Ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import psutil
+import pyarrow as pa
+import pytest
+
+from attrition import Workspace
+from attrition.data.predictions import FEATURE, PredictionTable, prediction_schema
+from attrition.data.schema import FeatureSchema
+from attrition.data.workforce import simulate, write_extract
+from attrition.evaluation.references import DriftReference
+from attrition.monitoring.run import in_threads, on_ray, sketch_window
+from attrition.monitoring.windows import plan_window
+
+SCHEMA = FeatureSchema.default()
+NAMES = list(SCHEMA.names)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A registered version, and what it makes of a quarter before and of one after a restructuring."""
+    home = tmp_path_factory.mktemp("drift") / "home"
+    frame = simulate(2_500, n_quarters=7, seed=3, scenario="restructuring")
+    quarters = [rows for _, rows in frame.groupby("snapshot_date")]
+    with Workspace(home=home) as workspace:
+        write_extract(quarters[0], home.parent / "extract.csv.gz")
+        workspace.data.load(home.parent / "extract.csv.gz", "workforce")
+        run = workspace.train(plan="smoke")
+        version = workspace.models.register(run.run_id, waive=None if run.verdict.admits else "to measure its drift")
+        yield workspace, version.version, quarters, run.candidate
+
+
+def _log(workspace, version, rows, score, start):
+    n_rows = len(rows)
+    columns = {
+        "prediction_id": [f"{start:%j}{i:09d}" for i in range(n_rows)],
+        "time": [start + timedelta(seconds=i) for i in range(n_rows)],
+        "day": [start.date()] * n_rows,
+        "version": [version] * n_rows,
+        "variant": ["champion"] * n_rows,
+        "reason": ["sole"] * n_rows,
+        "employee_id": [None] * n_rows,
+        "probability": score,
+        "threshold": [0.5] * n_rows,
+        "decision": [False] * n_rows,
+        "latency_us": [900] * n_rows,
+    }
+    columns |= {FEATURE + name: pa.array(rows[name], pa.float64(), from_pandas=True) for name in NAMES}
+    PredictionTable(workspace.settings.tables).append(pa.table(columns, prediction_schema(NAMES)), {})
+
+
+def test_predictions_against_the_rows_that_a_version_was_trained_on(project):
+    """Quiet a quarter later; after a restructuring satisfaction, hours and the score are named, with their segments."""
+    workspace, version, quarters, candidate = project
+    for place, day in ((1, 3), (-1, 10)):
+        features = quarters[place][NAMES].astype(float)
+        _log(workspace, version, features, candidate.score(features), datetime(2026, 3, day, 1, tzinfo=UTC))
+    quiet = workspace.monitoring.drift("2026-03-03..2026-03-03", version).report
+    assert quiet.level == "STABLE"
+    assert quiet.n_window == len(quarters[1])
+    assert quiet.model_version == version
+    assert [each.feature for each in quiet.features] == [*NAMES, "probability"]
+    assert quiet.n_reference == len(candidate.oof_score)
+    changed = workspace.monitoring.drift("2026-03-10..2026-03-10", version).report
+    assert {"satisfaction_score", "work_hours", "probability"} <= set(changed.drifted)
+    assert not {"age", "salary", "department_code", "promotion_flag"} & set(changed.drifted)
+    assert changed.separability.low > 0.6
+    assert len(changed.segments) == 6
+    assert all(segment.level.drifted for segment in changed.segments)
+    assert [stored.report.report_id for stored in workspace.monitoring.drift_reports()] == [
+        changed.report_id,
+        quiet.report_id,
+    ]
+    assert "2 reports against the same reference" in workspace.monitoring.drift_page(changed.report_id)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A Parquet file of many partitions, and a reference."""
+    from pyarrow import parquet
+
+    rng = np.random.default_rng(8)
+    path = tmp_path_factory.mktemp("many") / "people.parquet"
+    with parquet.ParquetWriter(path, pa.schema([(name, pa.float64()) for name in NAMES])) as writer:
+        for _ in range(8):
+            columns = {name: rng.normal(3, 1, 2**18) for name in NAMES}
+            columns["department_code"] = rng.integers(1, 7, 2**18).astype(float)
+            writer.write_table(pa.table(columns), row_group_size=2**18)
+    small = pd.DataFrame({name: rng.normal(3, 1, 5_000) for name in NAMES})
+    small["department_code"] = rng.integers(1, 7, 5_000).astype(float)
+    return path, DriftReference.of(small, SCHEMA)
+
+
+def _same(a, b):
+    assert (a.n_rows, a.n_left_out) == (b.n_rows, b.n_left_out)
+    assert set(a.sketches) == set(b.sketches)
+    assert all(a.sketches[name] == b.sketches[name] for name in a.sketches)
+    np.testing.assert_array_equal(a.sample.rows, b.sample.rows)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_killed_worker_changes_nothing(ray_cluster, many):
+    """Its task is run again: the same sketches to the last bit, sums of floats included, as without Ray."""
+    path, reference = many
+    window = plan_window(str(path), NAMES, tables="", now=datetime.now(UTC))
+    assert len(window.parts) == 8
+    killed = []
+    over = threading.Event()
+
+    def kill():
+        while not over.is_set() and len(killed) < 2:
+            for process in psutil.Process().children(recursive=True):
+                try:
+                    if "ray::sketch_part" in " ".join(process.cmdline()) and process.pid not in killed:
+                        time.sleep(0.1)
+                        os.kill(process.pid, signal.SIGKILL)
+                        killed.append(process.pid)
+                        break
+                except (psutil.Error, ProcessLookupError):
+                    continue
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        found = sketch_window(reference, window, on_ray)
+    finally:
+        over.set()
+        killer.join()
+    assert killed
+    _same(found, sketch_window(reference, window, in_threads))
