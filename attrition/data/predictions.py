@@ -40,7 +40,6 @@ from attrition.errors import Fault, NotFound, PlatformError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from datetime import date
 
     import pandas as pd
     import pyarrow as pa

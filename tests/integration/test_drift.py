@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -18,9 +19,11 @@ from attrition import Workspace
 from attrition.data.predictions import FEATURE, PredictionTable, prediction_schema
 from attrition.data.schema import FeatureSchema
 from attrition.data.workforce import simulate, write_extract
+from attrition.errors import ExtractError, Fault, PlatformError
 from attrition.evaluation.references import DriftReference
 from attrition.monitoring.run import in_threads, on_ray, sketch_window
 from attrition.monitoring.windows import plan_window
+from attrition.serving import batch_plan
 
 SCHEMA = FeatureSchema.default()
 NAMES = list(SCHEMA.names)
@@ -49,6 +52,7 @@ def _log(workspace, version, rows, score, start):
         "version": [version] * n_rows,
         "variant": ["champion"] * n_rows,
         "reason": ["sole"] * n_rows,
+        "shadow_of": [None] * n_rows,
         "employee_id": [None] * n_rows,
         "probability": score,
         "threshold": [0.5] * n_rows,
@@ -101,11 +105,74 @@ def many(tmp_path_factory):
     return path, DriftReference.of(small, SCHEMA)
 
 
+@pytest.fixture
+def people_file(tmp_path):
+    """A small file, and itself as reference."""
+    rng = np.random.default_rng(2)
+    people = pd.DataFrame({name: rng.normal(3, 1, 300) for name in NAMES})
+    people.to_parquet(tmp_path / "people.parquet")
+    return tmp_path / "people.parquet", DriftReference.of(people, SCHEMA)
+
+
 def _same(a, b):
     assert (a.n_rows, a.n_left_out) == (b.n_rows, b.n_left_out)
     assert set(a.sketches) == set(b.sketches)
     assert all(a.sketches[name] == b.sketches[name] for name in a.sketches)
     np.testing.assert_array_equal(a.sample.rows, b.sample.rows)
+
+
+@pytest.mark.ray
+def test_ray_reads_what_this_process_reads(ray_cluster, tmp_path, monkeypatch):
+    """To the last bit; a part whose storage does not answer at first is read again, a bad file is not."""
+    monkeypatch.setattr(batch_plan, "CSV_BYTES", 100_000)
+    rng = np.random.default_rng(2)
+    people = pd.DataFrame({name: rng.normal(3, 1, 10_000).round(3) for name in NAMES})
+    people["department_code"] = rng.integers(1, 4, 10_000)
+    people.to_csv(tmp_path / "people.csv", index=False)
+    reference = DriftReference.of(people.head(2_000), SCHEMA)
+    window = plan_window(str(tmp_path / "people.csv"), NAMES, tables="", now=datetime.now(UTC))
+    assert len(window.parts) > 4
+
+    class Unsteady:  # pickled by value: a worker does not have this module
+        def __init__(self, part, marks):
+            self.part, self.number, self.marks = part, part.number, marks
+
+        def read(self, names, *, as_text=False):
+            tries = self.marks / str(self.number)
+            tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
+            if len(tries.read_text()) < 3 and self.number == 1:
+                raise PlatformError("The storage does not answer.")
+            yield from self.part.read(names, as_text=as_text)
+
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    unsteady = replace(window, parts=tuple(Unsteady(part, marks) for part in window.parts))
+    _same(sketch_window(reference, unsteady, on_ray), sketch_window(reference, window, in_threads))
+    assert {file.name: len(file.read_text()) for file in marks.iterdir()} == {
+        str(part.number): 3 if part.number == 1 else 1 for part in window.parts
+    }
+    people.assign(age="secret").to_csv(tmp_path / "people.csv", index=False)
+    bad = plan_window(str(tmp_path / "people.csv"), NAMES, tables="", now=datetime.now(UTC))
+    with pytest.raises(ExtractError, match="column age") as error:
+        sketch_window(reference, bad, on_ray)
+    assert len(error.value.faults) == len(bad.parts)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.ray
+def test_a_storage_that_never_answers_ends_a_run(ray_cluster, people_file):
+    """As a platform's fault, with its words."""
+    path, reference = people_file
+
+    class Gone:
+        number = 0
+
+        def read(self, names, *, as_text=False):
+            raise PlatformError(Fault("storage", "does not answer"))
+
+    window = replace(plan_window(str(path), NAMES, tables="", now=datetime.now(UTC)), parts=(Gone(),))
+    with pytest.raises(PlatformError, match="storage: does not answer"):
+        sketch_window(reference, window, on_ray)
 
 
 @pytest.mark.slow

@@ -53,6 +53,7 @@ def log(tmp_path):
             "version": [version] * n_rows,
             "variant": ["champion"] * n_rows,
             "reason": [reason] * n_rows,
+            "shadow_of": [f"{day:%j}{i:09d}" if reason == "shadow" else None for i in range(n_rows)],
             "employee_id": [None] * n_rows,
             "probability": score,
             "threshold": [0.5] * n_rows,
