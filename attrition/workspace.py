@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from attrition.stations.audit import Audit
     from attrition.stations.certificates import Certificates
     from attrition.stations.models import Models
+    from attrition.stations.performance import Performance
     from attrition.stations.privacy import Privacy
     from attrition.stations.traffic import Traffic
     from attrition.training.search import TrialUpdate
@@ -154,6 +155,13 @@ class Workspace:
     def outcomes(self) -> Outcomes:
         """Who left, and when."""
         return Outcomes(self)
+
+    @cached_property
+    def performance(self) -> Performance:
+        """What versions are worth in production: measured on matured labels, or estimated without."""
+        from attrition.stations.performance import Performance
+
+        return Performance(self.settings, self.guard, lambda: self._registry)
 
     @cached_property
     def privacy(self) -> Privacy:

@@ -18,6 +18,7 @@ from attrition.cli import (
     explain,
     models,
     outcomes,
+    performance,
     predictions,
     privacy,
     quickstart,
@@ -108,6 +109,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(serve.app, name="serve")
 app.add_typer(predictions.app, name="predictions")
 app.add_typer(outcomes.app, name="outcomes")
+app.add_typer(performance.app, name="performance")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(traffic.app, name="traffic")
 app.add_typer(access.app, name="access")

@@ -57,6 +57,8 @@ COMMANDS = [
     ["traffic", "switch"],
     ["traffic", "rollback"],
     ["traffic", "history"],
+    ["performance"],
+    ["performance", "estimate"],
     ["privacy"],
     ["privacy", "report"],
     ["privacy", "erase"],
