@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from attrition.errors import Fault, UsageError
 
 EXIT_HELD = 3
 
-app = typer.Typer(help="Measure what versions are worth in production, or estimate it before labels mature.")
+app = typer.Typer()
 
 PolicyOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="YAML of a performance policy. [default: alert below AUC 0.82]")
@@ -47,9 +48,32 @@ def measure(
     if html is not None:
         write_page(html, report.to_html())
     emit(report.to_dict(), performance_view(report), as_json=as_json)
-    for alert in report.alerts:
+    _alarm(report.alerts)
+
+
+@app.command()
+def estimate(
+    ctx: typer.Context,
+    version: Annotated[str, typer.Option(help="Version or alias.")] = "champion",
+    window: Annotated[str, typer.Option(help="30d, 24h, 2w or DATE..DATE.")] = "30d",
+    policy: PolicyOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Estimate a version's performance before labels mature, blind to concept drift; exits 3 when it lies too low.
+
+    Example: attrition performance estimate --window 30d --version champion
+    """
+    from attrition.cli.performance_views import estimate_view
+
+    found = open_workspace(ctx).performance.estimate(version, window=window, policy=policy)
+    emit(found.to_dict(), estimate_view(found), as_json=as_json)
+    _alarm(found.alerts)
+
+
+def _alarm(alerts: Sequence[str]) -> None:
+    for alert in alerts:
         say(f"ALERT: {alert}.")
-    if report.alerts:
+    if alerts:
         raise typer.Exit(EXIT_HELD)
 
 

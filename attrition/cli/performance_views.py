@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from attrition.evaluation.intervals import Estimate
     from attrition.monitoring.performance import PerformanceReport
+    from attrition.monitoring.window_estimate import WindowEstimate
 
 _SHORT = ("accuracy", "precision", "recall", "f1", "fpr", "fnr")
 
@@ -27,6 +28,17 @@ def performance_view(report: PerformanceReport) -> RenderableType:
         for found in version.fairness
     ]
     return Group(_over_time(report), Text(), _whole(report), *fairness, *map(Text, report.findings))
+
+
+def estimate_view(found: WindowEstimate) -> RenderableType:
+    """The estimate, and beside it what the outcomes say of the persons whose label is mature."""
+    table = Table(title=found.title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for name in found.header:
+        table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
+    for row in found.rows:
+        table.add_row(*row)
+    admitted = f"AUC at admission: {found.baseline or 'unknown'}."
+    return Group(table, Text(admitted), *map(Text, found.remarks))
 
 
 def _over_time(report: PerformanceReport) -> Table:

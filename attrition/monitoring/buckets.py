@@ -1,7 +1,9 @@
-"""Calendar buckets of predictions, and which of a person's predictions in a bucket counts."""
+"""Calendar buckets of predictions, spans of time, and which of a person's predictions in a bucket counts."""
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,8 @@ class Period(StrEnum):
         return cls(text)
 
 
+_SPAN = re.compile(r"(\d{1,5})([dhw])", re.ASCII)
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _FREQUENCIES = {Period.MONTH: "M", Period.QUARTER: "Q"}
 
 
@@ -74,3 +78,32 @@ def split(predictions: pd.DataFrame, period: Period) -> Iterator[tuple[str, pd.D
     """Bucket names with their predictions, oldest first."""
     for name, rows in predictions.groupby(bucket_names(predictions["time"], period), sort=True):
         yield str(name), rows
+
+
+def parse_span(text: str, *, now: datetime) -> tuple[datetime, datetime]:
+    """Start and end, the end excluded, of ``30d``, ``24h``, ``2w`` until now, or of ``2026-01-01..2026-01-31``.
+
+    Days are those of UTC, and both days of a span belong to it.
+
+    Raises
+    ------
+    UsageError
+        The text is none of these, or the span is empty.
+
+    Examples
+    --------
+    >>> [f"{day:%d %b}" for day in parse_span("2026-01-01..2026-01-07", now=datetime(2026, 2, 1, tzinfo=UTC))]
+    ['01 Jan', '08 Jan']
+    """
+    if found := _SPAN.fullmatch(text):
+        start, end = now - int(found[1]) * _UNITS[found[2]], now
+    else:
+        first, _, last = text.partition("..")
+        try:
+            start = datetime.combine(date.fromisoformat(first), time(), UTC)
+            end = datetime.combine(date.fromisoformat(last), time(), UTC) + timedelta(days=1)
+        except ValueError as error:
+            raise UsageError(Fault("window", f"{text[:40]!r} is none", "30d, 24h, 2w or DATE..DATE")) from error
+    if start >= end:
+        raise UsageError(Fault("window", f"{text[:40]!r} holds no time", "it must end after it begins"))
+    return start, end

@@ -324,8 +324,8 @@ def assess_performance(
     for version, rows in predictions.groupby("version", sort=True):
         model = models.get(str(version))
         if model is not None:
-            labelled = _labelled(rows, outcomes, model.schema.horizon_days, as_of)
-            versions.append(_version(str(version), labelled, model, period, rules, as_of))
+            known = labelled(rows, outcomes, model.schema.horizon_days, as_of)
+            versions.append(_version(str(version), known, model, period, rules, as_of))
     findings = _findings(predictions, outcomes, models, as_of, now)
     return PerformanceReport(as_of, period, rules, tuple(versions), findings)
 
@@ -360,8 +360,12 @@ def realised(labels: np.ndarray, scores: np.ndarray, decisions: np.ndarray, conf
     return {name: figures[name] for name in REALISED}
 
 
-def _labelled(rows: pd.DataFrame, outcomes: pd.DataFrame, horizon_days: int, as_of: datetime) -> pd.DataFrame:
-    """Predictions with ``label``, ``is_over`` (the horizon has passed) and ``is_mature``."""
+def labelled(rows: pd.DataFrame, outcomes: pd.DataFrame, horizon_days: int, as_of: datetime) -> pd.DataFrame:
+    """Predictions with the columns of :func:`~attrition.data.maturity.matured_labels` and two more.
+
+    ``is_over`` (bool): the horizon has passed; ``is_mature`` (bool): it has, and there is a label. Metrics are computed
+    on mature rows only.
+    """
     labels = matured_labels(rows, outcomes, horizon_days=horizon_days, as_of=as_of)
     is_over = labels["horizon_end"] < pd.Timestamp(as_of).tz_convert("UTC").tz_localize(None).normalize()
     return rows.join(labels).assign(is_over=is_over, is_mature=is_over & labels["label"].notna())

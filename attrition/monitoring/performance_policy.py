@@ -39,8 +39,8 @@ class PerformancePolicy(BaseModel):
     """A version that predicted nothing for so long alarms nobody; a quarter and some slack, for those who score
     quarterly."""
     n_simulations: Annotated[int, Field(ge=200)] = 1_000
-    """Simulated label sets behind the band of an estimate: its limits then stand within about one point of their
-    nominal level."""
+    """Simulated label sets behind the band of an estimate: its coverage then lies within about one point (standard
+    error 0.7) of the nominal one."""
     min_reference: Annotated[int, Field(ge=50)] = 500
     """Out-of-fold scores below which the recalibration of an estimate is too uncertain to be worth drawing."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from attrition.governance.guard import Guard
     from attrition.monitoring.performance import PerformanceReport, ServedModel
+    from attrition.monitoring.window_estimate import WindowEstimate
     from attrition.registry.models import ModelRegistry
     from attrition.settings import Settings
 
@@ -102,6 +103,66 @@ class Performance:
             )
             entry.details |= {"as_of": moment.isoformat(), "rows": len(rows), "alerts": list(report.alerts)}
             return report
+
+    def estimate(
+        self,
+        ref: str = "champion",
+        *,
+        window: str = "30d",
+        as_of: datetime | None = None,
+        policy: str | Path | None = None,
+        now: datetime | None = None,
+    ) -> WindowEstimate:
+        """Estimated performance (CBPE) of a version in a window, reconciled with the outcomes that are mature by now.
+
+        An estimate is blind to concept drift, see :mod:`attrition.monitoring.estimation`. Nothing is stored.
+
+        Parameters
+        ----------
+        ref
+            Version or alias.
+        window
+            ``30d``, ``24h``, ``2w`` until now, or ``2026-01-01..2026-01-31``.
+        as_of, policy, now
+            As in :meth:`measure`; without any outcome there is nothing to reconcile with.
+
+        Raises
+        ------
+        NotFound
+            Nothing was logged, or no such version.
+        InsufficientData
+            Too few known persons in the window, or too few rows in the version's reference.
+        ConfigError, UsageError
+            Policy or window cannot be used.
+        """
+        from attrition.data.outcomes import OutcomeTable
+        from attrition.monitoring.buckets import parse_span
+        from attrition.monitoring.performance_policy import PerformancePolicy
+        from attrition.monitoring.window_estimate import estimate_window
+
+        rules = PerformancePolicy.load(None if policy is None else Path(policy))
+        present = now or datetime.now(UTC)
+        period = parse_span(window, now=present)
+        with self._guard.acting(Action.PERFORMANCE, SUBJECT) as entry:
+            version = self._registry().resolve(ref).version
+            entry.model_version = version
+            package = self._registry().load(version)
+            outcomes = OutcomeTable(self._settings.tables)
+            known = outcomes.current()
+            moment = None if known.empty else (_complete_until(known, present) if as_of is None else _utc(as_of))
+            estimate = estimate_window(
+                self._predictions(version, *period),
+                None if moment is None else outcomes.current(moment),
+                package.out_of_fold,
+                version=version,
+                period=period,
+                horizon_days=package.schema.horizon_days,
+                as_of=moment,
+                policy=rules,
+                baseline=package.evaluation.metrics.get("auc"),
+            )
+            entry.details |= {"window": window[:100], "estimate": True, "alerts": list(estimate.alerts)}
+            return estimate
 
     def _predictions(
         self, version: str | None, start: datetime | None = None, end: datetime | None = None

@@ -63,6 +63,8 @@ GUARDED = {
     "privacy.report": (Action.PRIVACY_REPORT, ("E004217",)),
     "privacy.erase": (Action.ERASE, ("E004217",)),
     "privacy.retain": (Action.RETENTION, ()),
+    "performance.measure": (Action.PERFORMANCE, ()),
+    "performance.estimate": (Action.PERFORMANCE, ()),
     "access.list_keys": (Action.ACCESS_VIEW, ()),
     "access.create_key": (Action.ACCESS_MANAGE, ("portal", "nobody")),
     "access.revoke_key": (Action.ACCESS_MANAGE, ("portal",)),
