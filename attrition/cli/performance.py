@@ -34,6 +34,7 @@ def measure(
     by: Annotated[str, typer.Option(help="month or quarter.")] = "month",
     policy: PolicyOption = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with the plot, too.")] = None,
+    notify: Annotated[bool, typer.Option(help="Send alerts to ATTRITION_ALERT_URLS, each once a day.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure versions on the predictions whose outcomes are known; exits 3 when an alert fires.
@@ -44,7 +45,7 @@ def measure(
         return
     from attrition.cli.performance_views import performance_view
 
-    report = open_workspace(ctx).performance.measure(version, as_of=as_of, by=by, policy=policy)
+    report = open_workspace(ctx).performance.measure(version, as_of=as_of, by=by, policy=policy, notify=notify)
     if html is not None:
         write_page(html, report.to_html())
     emit(report.to_dict(), performance_view(report), as_json=as_json)

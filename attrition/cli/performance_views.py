@@ -11,9 +11,12 @@ from rich.text import Text
 from attrition.monitoring.performance import REALISED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
 
     from attrition.evaluation.intervals import Estimate
+    from attrition.monitoring.alert_state import AlertRow
     from attrition.monitoring.performance import PerformanceReport
     from attrition.monitoring.window_estimate import WindowEstimate
 
@@ -88,3 +91,13 @@ def _whole(report: PerformanceReport) -> Table:
 
 def _value(estimate: Estimate) -> str:
     return f"{estimate.value:.3f}" if estimate.defined else "-"
+
+
+def alerts_view(rows: Sequence[AlertRow]) -> RenderableType:
+    """Alerts below each other, the latest last."""
+    table = Table(title="Alerts", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for name in ("alert", "state", "sent (UTC)", "suppressed since"):
+        table.add_column(name, justify="right" if name == "suppressed since" else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(row.key, row.state, f"{row.sent_at:%Y-%m-%d %H:%M:%S}", f"{row.n_suppressed:,}")
+    return table

@@ -36,6 +36,7 @@ from attrition.evaluation.fairness import assess_fairness
 from attrition.evaluation.groups import attributes_of
 from attrition.evaluation.intervals import Estimate, proportion
 from attrition.evaluation.metrics import Confusion, threshold_metrics
+from attrition.monitoring.alerts import Alert, Severity
 from attrition.monitoring.buckets import Period, first_per_person, split
 from attrition.monitoring.performance_policy import PerformancePolicy
 
@@ -230,6 +231,22 @@ class PerformanceReport:
             for bucket in version.alerting
         )
 
+    def to_alerts(self) -> tuple[Alert, ...]:
+        """One notification per version that alarms."""
+        remedy = (
+            "Compare: attrition performance. Retraining, a rollback or a look at the data are for people to choose."
+        )
+        return tuple(
+            Alert(
+                key=f"{scope(version.version)}auc",
+                title=f"Version {version.version}: AUC below {self.policy.min_auc:g}",
+                body="\n".join([*(text for text in self.alerts if f"version {version.version}," in text), remedy]),
+                severity=Severity.CRITICAL,
+            )
+            for version in self.versions
+            if version.alerting
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready document."""
         return {
@@ -328,6 +345,11 @@ def assess_performance(
             versions.append(_version(str(version), known, model, period, rules, as_of))
     findings = _findings(predictions, outcomes, models, as_of, now)
     return PerformanceReport(as_of, period, rules, tuple(versions), findings)
+
+
+def scope(version: str | None) -> str:
+    """Prefix of the keys of alerts about a version's realised performance, or about that of any."""
+    return "performance/" if version is None else f"performance/{version}/"
 
 
 def realised(labels: np.ndarray, scores: np.ndarray, decisions: np.ndarray, confidence: float) -> dict[str, Estimate]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from attrition.monitoring.window_estimate import WindowEstimate
     from attrition.registry.models import ModelRegistry
     from attrition.settings import Settings
+    from attrition.stations.alerts import Alerts
 
 SUBJECT = "predictions"
 _COLUMNS = ("employee_id", "time", "version", "probability", "decision")
@@ -37,12 +38,15 @@ class Performance:
         Of the project.
     registry
         Gives the registry; asked only after the guard.
+    alerts
+        Sends what alarms, where the caller wants that.
     """
 
-    def __init__(self, settings: Settings, guard: Guard, registry: Callable[[], ModelRegistry]) -> None:
+    def __init__(self, settings: Settings, guard: Guard, registry: Callable[[], ModelRegistry], alerts: Alerts) -> None:
         self._settings = settings
         self._guard = guard
         self._registry = registry
+        self._alerts = alerts
 
     def measure(
         self,
@@ -51,6 +55,7 @@ class Performance:
         as_of: datetime | None = None,
         by: str = "month",
         policy: str | Path | None = None,
+        notify: bool = False,
         now: datetime | None = None,
     ) -> PerformanceReport:
         """Realised performance of the logged predictions whose horizon has passed; nothing is stored.
@@ -66,6 +71,8 @@ class Performance:
             ``month`` or ``quarter``.
         policy
             YAML file of a :class:`~attrition.monitoring.performance_policy.PerformancePolicy`.
+        notify
+            Send the alerts, and say of earlier ones that they are over.
         now
             The present; the clock's when None.
 
@@ -80,7 +87,7 @@ class Performance:
         """
         from attrition.data.outcomes import OutcomeTable
         from attrition.monitoring.buckets import Period
-        from attrition.monitoring.performance import assess_performance
+        from attrition.monitoring.performance import assess_performance, scope
         from attrition.monitoring.performance_policy import PerformancePolicy
 
         period = Period.parse(by)
@@ -102,7 +109,9 @@ class Performance:
                 policy=rules,
             )
             entry.details |= {"as_of": moment.isoformat(), "rows": len(rows), "alerts": list(report.alerts)}
-            return report
+        if notify:
+            self._alerts.settle(scope(version), report.to_alerts(), now=present)
+        return report
 
     def estimate(
         self,

@@ -59,6 +59,9 @@ COMMANDS = [
     ["traffic", "history"],
     ["performance"],
     ["performance", "estimate"],
+    ["alerts"],
+    ["alerts", "test"],
+    ["alerts", "list"],
     ["privacy"],
     ["privacy", "report"],
     ["privacy", "erase"],
@@ -82,7 +85,18 @@ COMMANDS = [
 GROUPS = [
     *(
         [group]
-        for group in ("data", "models", "serve", "predictions", "outcomes", "traffic", "access", "audit", "privacy")
+        for group in (
+            "data",
+            "models",
+            "serve",
+            "predictions",
+            "outcomes",
+            "traffic",
+            "access",
+            "audit",
+            "privacy",
+            "alerts",
+        )
     ),
     ["access", "key"],
 ]
