@@ -20,6 +20,8 @@ PolicyOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="YAML of a performance policy. [default: alert below AUC 0.82]")
 ]
 
+NotifyFlag = Annotated[bool, typer.Option("--notify", help="Send alerts to ATTRITION_ALERT_URLS, each once a day.")]
+
 
 @app.callback(invoke_without_command=True)
 def measure(
@@ -34,7 +36,7 @@ def measure(
     by: Annotated[str, typer.Option(help="month or quarter.")] = "month",
     policy: PolicyOption = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with the plot, too.")] = None,
-    notify: Annotated[bool, typer.Option(help="Send alerts to ATTRITION_ALERT_URLS, each once a day.")] = False,
+    notify: NotifyFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure versions on the predictions whose outcomes are known; exits 3 when an alert fires.
@@ -58,6 +60,7 @@ def estimate(
     version: Annotated[str, typer.Option(help="Version or alias.")] = "champion",
     window: Annotated[str, typer.Option(help="30d, 24h, 2w or DATE..DATE.")] = "30d",
     policy: PolicyOption = None,
+    notify: NotifyFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Estimate a version's performance before labels mature, blind to concept drift; exits 3 when it lies too low.
@@ -66,7 +69,7 @@ def estimate(
     """
     from attrition.cli.performance_views import estimate_view
 
-    found = open_workspace(ctx).performance.estimate(version, window=window, policy=policy)
+    found = open_workspace(ctx).performance.estimate(version, window=window, policy=policy, notify=notify)
     emit(found.to_dict(), estimate_view(found), as_json=as_json)
     _alarm(found.alerts)
 

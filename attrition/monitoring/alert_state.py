@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TABLE = "alerts"
 FIRING, RESOLVED = "firing", "resolved"
 
+_TITLE_LENGTH = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,6 +32,8 @@ class AlertRow:
     Attributes
     ----------
     key : str
+    title : str
+        As it was sent, for the message that says it is over.
     state : str
         ``firing`` or ``resolved``.
     severity : int
@@ -42,6 +45,7 @@ class AlertRow:
     """
 
     key: str
+    title: str
     state: str
     severity: int
     sent_at: datetime
@@ -61,7 +65,7 @@ class AlertState:
         self._url = url
         self._opened: Engine | None = None
 
-    def claim(self, key: str, severity: int, *, now: datetime, period: timedelta) -> bool:
+    def claim(self, key: str, severity: int, *, title: str = "", now: datetime, period: timedelta) -> bool:
         """Whether the caller is to send: nobody did within `period`, or it is worse than what was sent.
 
         Raises
@@ -74,7 +78,14 @@ class AlertState:
 
         moment = _microseconds(now)
         table = _table()
-        fresh = {"key": key, "state": FIRING, "severity": severity, "sent_at": moment, "n_suppressed": 0}
+        fresh = {
+            "key": key,
+            "title": title[:_TITLE_LENGTH],
+            "state": FIRING,
+            "severity": severity,
+            "sent_at": moment,
+            "n_suppressed": 0,
+        }
         with contextlib.suppress(IntegrityError):  # somebody else's row: decided below
             self._run(lambda connection: connection.execute(table.insert(), fresh))
             return True
@@ -113,6 +124,7 @@ class AlertState:
             self._run(lambda connection: connection.execute(table.delete().where(table.c.key == key)))
             return
         change = {
+            "title": row.title,
             "state": row.state,
             "severity": row.severity,
             "sent_at": _microseconds(row.sent_at),
@@ -130,7 +142,14 @@ class AlertState:
         """
         found = self._run(lambda connection: connection.execute(_table().select()).all())
         rows = (
-            AlertRow(row.key, row.state, row.severity, _EPOCH + timedelta(microseconds=row.sent_at), row.n_suppressed)
+            AlertRow(
+                key=row.key,
+                title=row.title,
+                state=row.state,
+                severity=row.severity,
+                sent_at=_EPOCH + timedelta(microseconds=row.sent_at),
+                n_suppressed=row.n_suppressed,
+            )
             for row in found
         )
         return {row.key: row for row in rows if row.key.startswith(scope)}
@@ -202,6 +221,7 @@ def _table() -> Any:
         TABLE,
         MetaData(),
         Column("key", String(200), primary_key=True),
+        Column("title", String(_TITLE_LENGTH), nullable=False),
         Column("state", String(10), nullable=False),
         Column("severity", Integer, nullable=False),
         Column("sent_at", BigInteger, nullable=False),

@@ -123,7 +123,7 @@ class Notifier:
             No address took it (it will be tried again next time), or the database does not answer.
         """
         before = self._state.rows(alert.key).get(alert.key)
-        if not self._state.claim(alert.key, alert.severity.rank, now=now, period=self._repeat_after):
+        if not self._state.claim(alert.key, alert.severity.rank, title=alert.title, now=now, period=self._repeat_after):
             return Notice(alert.key, sent=False)
         missed = (
             f" ({before.n_suppressed:,} more times since the last message)" if before and before.n_suppressed else ""
@@ -153,10 +153,10 @@ class Notifier:
             As for :meth:`fire`; the other alerts were dealt with before.
         """
         holding = {alert.key for alert in alerts}
-        over = [row.key for row in self._state.rows(scope).values() if row.state == "firing" and row.key not in holding]
+        over = [row for row in self._state.rows(scope).values() if row.state == "firing" and row.key not in holding]
         work: list[Callable[[], Notice]] = [
             *(partial(self.fire, alert, now=now) for alert in alerts),
-            *(partial(self.resolve, key, key) for key in over),
+            *(partial(self.resolve, row.key, row.title) for row in over),
         ]
         notices, failure = [], None
         for each in work:

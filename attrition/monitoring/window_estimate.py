@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrition.errors import Fault, InsufficientData
 from attrition.evaluation.display import text_table
+from attrition.monitoring.alerts import Alert
 from attrition.monitoring.buckets import first_per_person
 from attrition.monitoring.estimation import ESTIMATED, estimate_performance, fit_recalibration, reconcile
 from attrition.monitoring.performance import labelled, realised
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from attrition.evaluation.intervals import Estimate
     from attrition.monitoring.estimation import EstimatedPerformance, Recalibration, Reconciliation
     from attrition.monitoring.performance_policy import PerformancePolicy
+
+
+def scope(version: str) -> str:
+    """Prefix of the keys of alerts about a version's estimated performance."""
+    return f"estimate/{version}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,14 @@ class WindowEstimate:
         if auc.high >= self.policy.min_auc:
             return ()
         return (f"version {self.version}: ESTIMATED AUC {auc} lies wholly below {self.policy.min_auc:g}",)
+
+    def to_alerts(self) -> tuple[Alert, ...]:
+        """The notification of a low estimate: a warning, as it is one."""
+        remedy = "An estimate without outcomes. Look at drift and at the data; it is no reason to retrain by itself."
+        return tuple(
+            Alert(f"{scope(self.version)}auc", f"Version {self.version}: ESTIMATED AUC is low", f"{text}\n{remedy}")
+            for text in self.alerts
+        )
 
     @property
     def outside(self) -> tuple[str, ...]:

@@ -120,6 +120,7 @@ class Performance:
         window: str = "30d",
         as_of: datetime | None = None,
         policy: str | Path | None = None,
+        notify: bool = False,
         now: datetime | None = None,
     ) -> WindowEstimate:
         """Estimated performance (CBPE) of a version in a window, reconciled with the outcomes that are mature by now.
@@ -132,7 +133,7 @@ class Performance:
             Version or alias.
         window
             ``30d``, ``24h``, ``2w`` until now, or ``2026-01-01..2026-01-31``.
-        as_of, policy, now
+        as_of, policy, notify, now
             As in :meth:`measure`; without any outcome there is nothing to reconcile with.
 
         Raises
@@ -147,7 +148,7 @@ class Performance:
         from attrition.data.outcomes import OutcomeTable
         from attrition.monitoring.buckets import parse_span
         from attrition.monitoring.performance_policy import PerformancePolicy
-        from attrition.monitoring.window_estimate import estimate_window
+        from attrition.monitoring.window_estimate import estimate_window, scope
 
         rules = PerformancePolicy.load(None if policy is None else Path(policy))
         present = now or datetime.now(UTC)
@@ -171,7 +172,9 @@ class Performance:
                 baseline=package.evaluation.metrics.get("auc"),
             )
             entry.details |= {"window": window[:100], "estimate": True, "alerts": list(estimate.alerts)}
-            return estimate
+        if notify:
+            self._alerts.settle(scope(version), estimate.to_alerts(), now=present)
+        return estimate
 
     def _predictions(
         self, version: str | None, start: datetime | None = None, end: datetime | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -127,6 +129,35 @@ def test_the_commands(project, tmp_path):
     assert _attrition(project, "performance", "estimate", "--window", "soon").exit_code == 2
     assert _attrition(project, "performance", "--by", "week").exit_code == 2
     assert _attrition(project, "performance", "estimate", "--window", "30d").exit_code == 4
+
+
+def test_an_alert_arrives_once_and_is_resolved(project, tmp_path, monkeypatch):
+    """Over a real HTTP address: low, still low, and no longer low."""
+    pytest.importorskip("apprise", reason="the extra `alerts` is not installed")
+    titles = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            titles.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["title"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("ATTRITION_ALERT_URLS", f"json://127.0.0.1:{server.server_address[1]}/")
+        strict = tmp_path / "strict.yaml"
+        strict.write_text("min_auc: 0.999\nactive_days: 3650\n")
+        for policy in (("--policy", strict), ("--policy", strict), ()):
+            done = _attrition(project, "performance", "--notify", *policy)
+            assert done.exit_code in {0, 3}, done.stderr
+        estimate = ("estimate", "--window", "2024-03-01..2024-06-30", "--policy", strict, "--notify")
+        assert _attrition(project, "performance", *estimate).exit_code == 3
+        server.shutdown()
+    low = "Version 1.0.0: AUC below 0.999"
+    assert titles == [f"[CRITICAL] {low}", f"[RESOLVED] {low}", "[WARNING] Version 1.0.0: ESTIMATED AUC is low"]
 
 
 def test_every_look_is_recorded(project):
