@@ -39,6 +39,7 @@ def _log(workspace, frame, probability, threshold, version, *, spool, left=None)
         "threshold": np.full(len(frame), threshold),
         "decision": probability >= threshold,
         "latency_us": [100] * len(frame),
+        "shadow_of": [None] * len(frame),
         **{FEATURE + name: frame[name].astype(float) for name in names},
     }
     rows = pa.table(columns, schema=prediction_schema(names))
