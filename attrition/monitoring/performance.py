@@ -474,9 +474,12 @@ def _findings(
         if version not in models
     ]
     persons = predictions["employee_id"]
+    features = [name for name in predictions if str(name).startswith(FEATURE)]
+    emptied = predictions[features].isna().all(axis=1) if features else pd.Series(dtype=bool)
     today = np.datetime64(pd.Timestamp(as_of).tz_convert("UTC").date(), "us")
     counts = (
         (int(persons.isna().sum()), "predictions name no person and never get a label"),
+        (int(emptied.sum()), "predictions have no features any more (retention), so their groups are unknown"),
         (int((predictions["time"] > now).sum()), "predictions lie in the future; check the clocks of the replicas"),
         (int((~outcomes["employee_id"].isin(persons)).sum()), "persons with an outcome were never predicted"),
         (int((outcomes["left_on"] > today).sum()), "outcomes name a last day that is still to come; not counted yet"),

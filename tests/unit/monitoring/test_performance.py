@@ -157,8 +157,10 @@ def test_fairness_by_what_the_log_holds(world):
 def test_features_that_retention_removed(world):
     """They form a group that is shown and not compared."""
     made = world()
-    made.predictions["feature_department_code"] = float("nan")
-    reports = {report.attribute: report for report in assess(made).versions[0].fairness}
+    made.predictions[["feature_department_code", "feature_age"]] = float("nan")
+    report = assess(made)
+    assert any(finding.startswith("1,200 predictions have no features any more") for finding in report.findings)
+    reports = {report.attribute: report for report in report.versions[0].fairness}
     assert [group.label for group in reports["department"].groups] == ["(missing)"]
     assert reports["department"].difference is None
 
