@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from attrition.monitoring.performance import REALISED
+from attrition.monitoring.performance_report import REALISED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from attrition.evaluation.intervals import Estimate
     from attrition.monitoring.alert_state import AlertRow
-    from attrition.monitoring.performance import PerformanceReport
+    from attrition.monitoring.performance_report import PerformanceReport
     from attrition.monitoring.window_estimate import WindowEstimate
 
 _SHORT = ("accuracy", "precision", "recall", "f1", "fpr", "fnr")

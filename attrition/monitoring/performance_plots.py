@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attrition.evaluation.plots import BLUE, GREY, ORANGE
-from attrition.monitoring.performance import Standing
+from attrition.monitoring.performance_report import Standing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from attrition.monitoring.performance import PerformanceReport
+    from attrition.monitoring.performance_report import PerformanceReport
 
 _COLOURS = (BLUE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "os^Dv"

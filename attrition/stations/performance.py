@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from attrition.governance.guard import Guard
-    from attrition.monitoring.performance import PerformanceReport, ServedModel
+    from attrition.monitoring.performance import ServedModel
+    from attrition.monitoring.performance_report import PerformanceReport
     from attrition.monitoring.window_estimate import WindowEstimate
     from attrition.registry.models import ModelRegistry
     from attrition.settings import Settings
@@ -87,8 +88,9 @@ class Performance:
         """
         from attrition.data.outcomes import OutcomeTable
         from attrition.monitoring.buckets import Period
-        from attrition.monitoring.performance import assess_performance, scope
+        from attrition.monitoring.performance import assess_performance
         from attrition.monitoring.performance_policy import PerformancePolicy
+        from attrition.monitoring.performance_report import scope
 
         period = Period.parse(by)
         rules = PerformancePolicy.load(None if policy is None else Path(policy))

@@ -13,8 +13,9 @@ from attrition.data.maturity import matured_labels
 from attrition.errors import UsageError
 from attrition.evaluation.plots import figure_png
 from attrition.monitoring.buckets import Period, first_per_person
-from attrition.monitoring.performance import Standing, assess_performance
+from attrition.monitoring.performance import assess_performance
 from attrition.monitoring.performance_policy import PerformancePolicy
+from attrition.monitoring.performance_report import Standing
 
 LATER = datetime(2024, 10, 1, tzinfo=UTC)
 
