@@ -32,6 +32,7 @@ _VARIABLES: tuple[tuple[str, str], ...] = (
     ("ATTRITION_KEY_FILE", "key_file"),
     ("ATTRITION_PERSON_KEYS_URL", "person_keys_url"),
     ("ATTRITION_DATABASE_URL", "database_url"),
+    ("ATTRITION_ALERT_URLS", "alert_urls"),
     ("ATTRITION_AUDIT_KEY_FILE", "audit_key_file"),
     ("ATTRITION_EXPERIMENT", "experiment"),
     ("ATTRITION_ACCESS", "access"),
@@ -67,6 +68,9 @@ class Settings(BaseModel):
     audit_key_file: Path | None = None
     """File of the key that signs the audit log's heads, created on first use; None means ``home/keys/audit.pem``. On a
     cluster mount the same one everywhere, outside the database."""
+    alert_urls: str = Field(default="", repr=False)
+    """Apprise URLs that alerts are sent to, separated by blanks (a URL may hold commas). They hold secrets: never
+    printed."""
     tracking_uri: str = ""
     """MLflow tracking and registry address; empty means SQLite in ``home/mlflow.db``."""
     experiment: str = "attrition"

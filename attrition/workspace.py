@@ -55,10 +55,12 @@ if TYPE_CHECKING:
     from attrition.serving.log_commit import CommitStatus
     from attrition.serving.traffic import Traffic as ServedTraffic
     from attrition.stations.access import Access
+    from attrition.stations.alerts import Alerts
     from attrition.stations.audit import Audit
     from attrition.stations.certificates import Certificates
     from attrition.stations.models import Models
     from attrition.stations.monitoring import Monitoring
+    from attrition.stations.performance import Performance
     from attrition.stations.privacy import Privacy
     from attrition.stations.traffic import Traffic
     from attrition.training.search import TrialUpdate
@@ -162,6 +164,20 @@ class Workspace:
         from attrition.stations.monitoring import Monitoring
 
         return Monitoring(self.settings, self.guard, lambda: self._registry, lambda: self.data.tables, self.ray)
+
+    @cached_property
+    def performance(self) -> Performance:
+        """What versions are worth in production: measured on matured labels, or estimated without."""
+        from attrition.stations.performance import Performance
+
+        return Performance(self.settings, self.guard, lambda: self._registry, self.alerts)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """Notifications of what monitoring found."""
+        from attrition.stations.alerts import Alerts
+
+        return Alerts(self.settings, self.guard)
 
     @cached_property
     def privacy(self) -> Privacy:

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from attrition import __version__
 from attrition.cli import (
     access,
+    alerts,
     audit,
     certify,
     data,
@@ -19,6 +20,7 @@ from attrition.cli import (
     explain,
     models,
     outcomes,
+    performance,
     predictions,
     privacy,
     quickstart,
@@ -109,6 +111,8 @@ app.add_typer(models.app, name="models")
 app.add_typer(serve.app, name="serve")
 app.add_typer(predictions.app, name="predictions")
 app.add_typer(outcomes.app, name="outcomes")
+app.add_typer(performance.app, name="performance")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(traffic.app, name="traffic")
 app.add_typer(access.app, name="access")

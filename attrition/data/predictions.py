@@ -226,6 +226,19 @@ class PredictionTable:
         frame = frame.sort_values(["time", "prediction_id"], ignore_index=True)
         return frame if columns is None else frame[list(columns)]
 
+    def features(self) -> tuple[str, ...]:
+        """Names of the features of any version, in the order of the table's columns.
+
+        Raises
+        ------
+        NotFound
+            Nothing was logged yet.
+        PlatformError
+            The table cannot be read.
+        """
+        names = self._open().to_pyarrow_dataset().schema.names
+        return tuple(name.removeprefix(FEATURE) for name in names if name.startswith(FEATURE))
+
     def find(self, prediction_id: str, made_at: datetime) -> LoggedPrediction | None:
         """One prediction; None when it is not in the table.
 

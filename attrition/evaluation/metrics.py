@@ -131,7 +131,7 @@ def measure_slice(
     labels: Labels, scores: Floats, threshold: float, confidence: float, n_resamples: int, seed: int
 ) -> dict[str, Estimate]:
     """The metrics of checked rows that may hold one class only: what needs both is undefined, [0, 1]."""
-    estimates = _threshold_metrics(Confusion.count(labels, scores >= threshold), confidence)
+    estimates = threshold_metrics(Confusion.count(labels, scores >= threshold), confidence)
     estimates |= _bootstrapped(labels, scores, confidence, n_resamples, seed)
     estimates["calibration_error"] = calibration_error(labels, scores, confidence, seed=seed)
     if 0 < labels.sum() < len(labels):
@@ -159,7 +159,16 @@ def check_probabilities(scores: Floats, n_resamples: int) -> None:
         raise UsageError(faults)
 
 
-def _threshold_metrics(counts: Confusion, confidence: float) -> dict[str, Estimate]:
+def threshold_metrics(counts: Confusion, confidence: float) -> dict[str, Estimate]:
+    """The metrics of decisions: accuracy, balanced accuracy, precision, recall and F1.
+
+    Parameters
+    ----------
+    counts : Confusion
+        May lack leavers or stayers; what they define is undefined then.
+    confidence : float
+        In (0, 1), of each interval by itself.
+    """
     tn, fp, fn, tp = counts.tn, counts.fp, counts.fn, counts.tp
     recall = proportion(tp, tp + fn, confidence)
     overlap = proportion(tp, tp + fp + fn, confidence)

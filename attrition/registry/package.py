@@ -47,6 +47,8 @@ from attrition.scoring.scorer import load_scorer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from attrition.data.quality import QualityReport
     from attrition.evaluation.explanations import GlobalImportance
     from attrition.evaluation.fairness import FairnessReport
@@ -241,6 +243,18 @@ class Package:
         return None if document is None else QualityReport.from_dict(document)
 
     @cached_property
+    def out_of_fold(self) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+        """Outcomes (0 or 1) and out-of-fold probabilities of the training rows, each of shape (n_rows,).
+
+        Raises
+        ------
+        IntegrityError
+            The file changed since the package was opened.
+        """
+        with np.load(io.BytesIO(self.read(OOF_FILE)), allow_pickle=False) as oof:
+            return oof["oof_true"], oof["oof_score"]
+
+    @cached_property
     def candidate(self) -> Candidate:
         """The candidate with its classifier, unpickled from bytes that were verified as they were read.
 
@@ -254,8 +268,7 @@ class Package:
         from attrition.training.candidate import Candidate
 
         document = self.document(CANDIDATE_FILE)
-        with np.load(io.BytesIO(self.read(OOF_FILE)), allow_pickle=False) as oof:
-            oof_true, oof_score = oof["oof_true"], oof["oof_score"]
+        oof_true, oof_score = self.out_of_fold
         return Candidate(
             classifier=pickle.loads(self.read(MODEL_FILE)),  # noqa: S301 - exactly the bytes that were registered
             threshold=self.threshold,

@@ -371,3 +371,12 @@ def test_one_prediction_is_found_by_its_id_and_time(table):
     assert table.find("0501", MIDNIGHT - timedelta(minutes=59, seconds=1)).features["salary"] == 1.0
     assert table.find("0060", made_at - timedelta(hours=1)) is None
     assert table.find("9999", made_at) is None
+
+
+def test_features_of_every_version_are_named(table):
+    """In the order in which they came to the table."""
+    with pytest.raises(NotFound):
+        table.features()
+    table.append(rows(0, 2), {"s": 1})
+    table.append(rows(2, 2, features=("tenure",), version="1.1.0"), {"s": 2})
+    assert table.features() == ("age", "tenure")

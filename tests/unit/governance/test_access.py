@@ -47,6 +47,8 @@ TABLE = {
     "privacy.erase": "-L-A--",
     "privacy.retention": "-L-A-O",
     "monitoring.drift": "ELD--O",
+    "monitoring.performance": "ELDA-O",
+    "monitoring.alert": "ELD--O",
     "retraining.decide": "EL---O",
     "experiment.run": "ELD--O",
     "access.manage": "-L----",

@@ -140,3 +140,11 @@ def test_requirements_are_pinned_and_the_signature_lists_the_features(package, m
     requirements = (package.directory / "requirements.txt").read_text().split()
     assert all("==" in line for line in requirements)
     assert any(line.startswith("scikit-learn==") for line in requirements)
+
+
+def test_out_of_fold_scores_are_read_without_the_model(package, made, monkeypatch):
+    """What recalibrates an estimate must not unpickle anything."""
+    monkeypatch.setattr(pickle, "loads", lambda _: pytest.fail("unpickled"))
+    y_true, y_score = read_package(package.directory, package.manifest_sha256).out_of_fold
+    np.testing.assert_array_equal(y_true, made.candidate.oof_true)
+    np.testing.assert_array_equal(y_score, made.candidate.oof_score)

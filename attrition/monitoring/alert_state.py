@@ -1,0 +1,229 @@
+"""Which alerts were sent and when, in the project's database, so that none is sent twice within its period.
+
+One conditional UPDATE decides who sends: of any number of processes that notice the same thing at the same moment, one
+changes the row and the others find that there is nothing to change. The row outlives every process. A process that is
+killed between the claim and the delivery costs one notification; the next one comes after the period.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from attrition.errors import Fault, PlatformError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+TABLE = "alerts"
+FIRING, RESOLVED = "firing", "resolved"
+
+_TITLE_LENGTH = 200
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    """What is known of one alert.
+
+    Attributes
+    ----------
+    key : str
+    title : str
+        As it was sent, for the message that says it is over.
+    state : str
+        ``firing`` or ``resolved``.
+    severity : int
+        Rank; the higher the worse.
+    sent_at : datetime
+        UTC; of the last notification that was claimed.
+    n_suppressed : int
+        Times it fired without a notification since then.
+    """
+
+    key: str
+    title: str
+    state: str
+    severity: int
+    sent_at: datetime
+    n_suppressed: int
+
+
+class AlertState:
+    """The table of alerts; safe to use from several processes and machines at once.
+
+    Parameters
+    ----------
+    url
+        Address of the database, as :attr:`attrition.settings.Settings.database_url`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._opened: Engine | None = None
+
+    def claim(self, key: str, severity: int, *, title: str = "", now: datetime, period: timedelta) -> bool:
+        """Whether the caller is to send: nobody did within `period`, or it is worse than what was sent.
+
+        Raises
+        ------
+        PlatformError
+            The database does not answer.
+        """
+        from sqlalchemy import or_
+        from sqlalchemy.exc import IntegrityError
+
+        moment = _microseconds(now)
+        table = _table()
+        fresh = {
+            "key": key,
+            "title": title[:_TITLE_LENGTH],
+            "state": FIRING,
+            "severity": severity,
+            "sent_at": moment,
+            "n_suppressed": 0,
+        }
+        with contextlib.suppress(IntegrityError):  # somebody else's row: decided below
+            self._run(lambda connection: connection.execute(table.insert(), fresh))
+            return True
+        due = or_(
+            table.c.state == RESOLVED,
+            table.c.sent_at <= moment - _microseconds(_EPOCH + period),
+            table.c.severity < severity,
+        )
+
+        def decide(connection: Any) -> bool:
+            change = {name: fresh[name] for name in fresh if name != "key"}
+            if connection.execute(table.update().where(table.c.key == key, due), change).rowcount == 1:
+                return True
+            count = {"n_suppressed": table.c.n_suppressed + 1}
+            connection.execute(table.update().where(table.c.key == key).values(count))
+            return False
+
+        return bool(self._run(decide))
+
+    def resolve(self, key: str) -> bool:
+        """Whether the caller is to say that it is over: it was firing, and nobody did so yet.
+
+        Raises
+        ------
+        PlatformError
+            The database does not answer.
+        """
+        table = _table()
+        change = table.update().where(table.c.key == key, table.c.state == FIRING).values(state=RESOLVED)
+        return bool(self._run(lambda connection: connection.execute(change).rowcount == 1))
+
+    def restore(self, key: str, row: AlertRow | None) -> None:
+        """Take a claim back whose notification could not be delivered, so that the next attempt sends it."""
+        table = _table()
+        if row is None:
+            self._run(lambda connection: connection.execute(table.delete().where(table.c.key == key)))
+            return
+        change = {
+            "title": row.title,
+            "state": row.state,
+            "severity": row.severity,
+            "sent_at": _microseconds(row.sent_at),
+            "n_suppressed": row.n_suppressed,
+        }
+        self._run(lambda connection: connection.execute(table.update().where(table.c.key == key), change))
+
+    def rows(self, scope: str = "") -> dict[str, AlertRow]:
+        """Alerts whose key begins with `scope`, by key.
+
+        Raises
+        ------
+        PlatformError
+            The database does not answer.
+        """
+        found = self._run(lambda connection: connection.execute(_table().select()).all())
+        rows = (
+            AlertRow(
+                key=row.key,
+                title=row.title,
+                state=row.state,
+                severity=row.severity,
+                sent_at=_EPOCH + timedelta(microseconds=row.sent_at),
+                n_suppressed=row.n_suppressed,
+            )
+            for row in found
+        )
+        return {row.key: row for row in rows if row.key.startswith(scope)}
+
+    def close(self) -> None:
+        """Close the connections; they are opened again when they are needed."""
+        if self._opened is not None:
+            self._opened.dispose()
+            self._opened = None
+
+    def _run(self, work: Any) -> Any:
+        from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+        try:
+            if self._opened is None:
+                self._opened = _engine(self._url)
+                _create(self._opened)
+            with self._opened.begin() as connection:
+                return work(connection)
+        except ImportError as error:
+            remedy = "pip install 'attrition[postgres]'"
+            raise PlatformError(Fault(TABLE, "the database's driver is not installed", remedy=remedy)) from error
+        except IntegrityError:
+            raise
+        except SQLAlchemyError as error:
+            self.close()
+            # neither address nor driver's message: they may hold its password
+            remedy = "check ATTRITION_DATABASE_URL"
+            raise PlatformError(Fault(TABLE, "the database of alerts does not answer", remedy=remedy)) from error
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _engine(url: str) -> Engine:
+    from sqlalchemy import create_engine, make_url
+    from sqlalchemy.pool import NullPool
+
+    parsed = make_url(url)
+    if parsed.drivername in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True, pool_size=1, connect_args={"connect_timeout": 5})
+    if parsed.database:
+        with contextlib.suppress(OSError):
+            # only a new file: closing any descriptor of an open database drops this process's locks on it (POSIX)
+            os.close(os.open(parsed.database, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    return create_engine(parsed, poolclass=NullPool, connect_args={"timeout": 20})
+
+
+def _create(engine: Engine) -> None:
+    """Make the table, if it is not there; several processes may try at once."""
+    from sqlalchemy import inspect
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        _table().metadata.create_all(engine)
+    except SQLAlchemyError:
+        if not inspect(engine).has_table(TABLE):
+            raise
+
+
+def _table() -> Any:
+    from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table
+
+    # times in microseconds since 1970, which every database keeps alike
+    return Table(
+        TABLE,
+        MetaData(),
+        Column("key", String(200), primary_key=True),
+        Column("title", String(_TITLE_LENGTH), nullable=False),
+        Column("state", String(10), nullable=False),
+        Column("severity", Integer, nullable=False),
+        Column("sent_at", BigInteger, nullable=False),
+        Column("n_suppressed", Integer, nullable=False),
+    )
