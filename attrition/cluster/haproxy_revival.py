@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001 - it wraps what Ray keeps to itself
 """A killed HAProxy is back within milliseconds, and nobody is refused meanwhile.
 
 Serve 2.60 asks its HAProxy each ten seconds whether it is well, gives it up after the third time without an answer and

@@ -6,6 +6,7 @@ import pytest
 
 from attrition.cluster.loopback import keep_replicas_inside
 
+
 class Server:
     """Remembers the address that it was told to bind."""
 
