@@ -100,9 +100,9 @@ class _Revival:
         except PlatformError as error:  # it may have been killed just now; another can bind the ports again
             logger.warning("%s", error)
             listeners = None
-        self._keep(None if self._ended else listeners)
-        if self._ended and listeners is not None:
-            listeners.close()
+        self._keep(listeners)
+        if self._ended:
+            self._keep(None)
         task = asyncio.create_task(self._revive(process))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -127,12 +127,11 @@ class _Revival:
             try:
                 self._api._generate_config_file_internal()
                 self._api._proc = await self._start()
+                if self._api.backend_configs is not configs and not self._ended:
+                    await self._api.reload()  # Serve's own has failed meanwhile
             except Exception:  # whatever it is, a node without HAProxy serves nobody
                 logger.exception("HAProxy could not be started again")
                 await asyncio.sleep(_PAUSE_SECONDS)
-                continue
-            if self._api.backend_configs is not configs and not self._ended:  # Serve's own reload has failed meanwhile
-                await self._api.reload()
 
     async def _start(self) -> Any:
         if self._listeners is None:

@@ -18,6 +18,7 @@ from attrition.errors import PlatformError
 PROGRAM = """
 import asyncio, json, os, signal, sys, time
 from http.client import HTTPConnection
+from attrition.cluster.environment import RETRY_ON
 from attrition.cluster.haproxy_revival import revive_haproxy
 revive_haproxy()
 revive_haproxy()
@@ -48,7 +49,8 @@ async def main():
     options = HTTPOptions(host="127.0.0.1", port=http)
     places = dict(socket_path=folder + "/a.sock", server_state_base=folder, server_state_file=folder + "/state")
     config = HAProxyConfig(
-        http_options=options, stats_port=stats, metrics_port=metrics, metrics_enabled=False, nbthread=1, **places
+        http_options=options, stats_port=stats, metrics_port=metrics, metrics_enabled=False, nbthread=1,
+        retry_on=RETRY_ON, **places
     )
     api = HAProxyApi(config, config_file_path=folder + "/haproxy.cfg")
     await api.start()
@@ -90,6 +92,8 @@ def test_a_killed_haproxy_refuses_nobody(tmp_path):
         assert set(statuses) <= {200, 503}  # HAProxy's own word about the application
         assert slowest < 5.0
         assert (is_known, is_stopped) == (True, True)
+        lines = [line.strip() for line in (folder / "haproxy.cfg").read_text().splitlines()]
+        assert {"retry-on conn-failure empty-response", "option http-buffer-request"} <= set(lines)
         assert not list(folder.glob("*.kept"))
     finally:
         for path in folder.iterdir():
