@@ -105,7 +105,8 @@ class _Sender(threading.Thread):
         address = urlsplit(url)
         # it connects by itself, whenever it has no connection
         self._connection = HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_SECONDS)
-        self._number, self._period, self._stopping, self._n_records = number, period, stop, n_records
+        self._number, self._period, self._stopping = number, period, stop
+        self._batch = json.dumps({"records": [RECORD] * n_records}) if n_records > 1 else None
         self._kind = "close" if number % 2 else "keep"
         self.outcome = Outcome()
 
@@ -126,8 +127,7 @@ class _Sender(threading.Thread):
         return sock is not None and bool(select.select([sock], [], [], 0)[0])
 
     def _ask(self, count: int) -> bool:
-        record = {**RECORD, "employee_id": f"E-{self._number}-{count % 500}"}
-        body = json.dumps(record if self._n_records == 1 else {"records": [record] * self._n_records})
+        body = self._batch or json.dumps({**RECORD, "employee_id": f"E-{self._number}-{count % 500}"})
         sent = time.time()
         try:
             self._connection.request("POST", "/v1/predict", body, HEADERS)
@@ -139,7 +139,7 @@ class _Sender(threading.Thread):
         if answer.status != 200:
             self.outcome.failures.append((sent, self._kind, f"{answer.status} {content[:200]!r}"))
             return False
-        prediction_id = json.loads(content)["prediction_id"] if self._n_records == 1 else ""
+        prediction_id = json.loads(content)["prediction_id"] if self._batch is None else ""
         self.outcome.answered.append((sent, time.time() - sent, prediction_id))
         return not answer.will_close
 
