@@ -14,7 +14,7 @@ Ray reads these variables when its processes start, so they must be set before. 
 ``RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0``
     Keeps Ray from hiding accelerators, and from warning about it.
 ``__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR``
-    Makes every worker begin with the hook in :mod:`attrition.cluster.loopback`; it is the variable behind
+    Makes every worker begin with the hook in :mod:`attrition.cluster.worker_start`; it is the variable behind
     ``runtime_env={"worker_process_setup_hook": ...}``, whose own value wins.
 ``AUTOSCALER_METRIC_PORT``, ``DASHBOARD_METRIC_PORT``
     Free ports, so that two Rays do not collide.
@@ -23,7 +23,10 @@ Ray reads these variables when its processes start, so they must be set before. 
     of Serve's own proxy.
 ``RAY_SERVE_HAPROXY_*``, ``RAY_SERVE_FALLBACK_PROXY_*``
     Files and ports of its own; one thread, which is faster on few cores; no metrics socket per request; a request to a
-    replica that dies is repeated elsewhere, which is right for a pure prediction.
+    replica that dies is repeated elsewhere (see `RETRY_ON`).
+``RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S``
+    Serve replaces what starts HAProxy after three failed checks: 6 s, not 30. A HAProxy that is killed is back before;
+    see :mod:`attrition.cluster.haproxy_revival`.
 ``RAY_SERVE_DIRECT_INGRESS_*``
     A block of ports of its own for replicas; stopping waits 1 s, not 30 s, since no load balancer outside must notice.
 ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``
@@ -58,6 +61,18 @@ LOOPBACK = "127.0.0.1"
 
 MARKER = "ATTRITION_RAY_FOLDER"
 """Set beside the others. Where it is set already, they were not chosen by the user but inherited from another Ray."""
+
+RETRY_ON = "conn-failure empty-response\n    option http-buffer-request\n    timeout http-request 30s"
+"""Which requests HAProxy repeats on another replica: those that got no byte of an answer, for the replica is gone.
+
+A scoring may be repeated: it changes nothing. When the first replica had logged it before it died, the log has a second
+record, with a `prediction_id` that nobody was told. Outcomes may be repeated: receiving them is idempotent. An
+explanation that is repeated is in the audit log twice.
+
+HAProxy can only repeat what it holds as a whole, and most clients send head and body apart. ``http-buffer-request``
+makes it wait for the body (as far as its buffer of 16 KiB goes), and the timeout answers 408 when that does not come.
+Ray 2.60 has no variables for them, but writes this one's value into the configuration as it is, lines and all.
+"""
 
 _LONGEST_ROOT = 10
 """HAProxy's control socket is the longest path: 87 characters below the root, and it may have 97."""
@@ -112,7 +127,7 @@ def local_environment(folder: Path, *, serving: bool) -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "AUTOSCALER_METRIC_PORT": str(autoscaler),
         "DASHBOARD_METRIC_PORT": str(dashboard),
-        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "attrition.cluster.loopback.keep_replicas_inside",
+        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "attrition.cluster.worker_start.prepare_worker",
     }
     if serving and has_haproxy():
         http = _replica_block()
@@ -129,7 +144,8 @@ def local_environment(folder: Path, *, serving: bool) -> dict[str, str]:
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
             "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
             "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-            "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+            "RAY_SERVE_HAPROXY_RETRY_ON": RETRY_ON,
+            "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_http),
             "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(fallback_grpc),
             "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(http),

@@ -6,7 +6,9 @@ What is promised:
   a process has written belongs to the kernel. Another process finds the file and commits it.
 - *A lost node loses at most the last second.* Each second the active segment is sealed: ``fsync``, then never written
   again, so that the disk's work does not stand in the way of the next record.
-- *Exactly once.* A segment's number is committed with its rows (see ``log_commit``).
+- *Exactly once.* A segment's number is committed with its rows (see ``log_commit``). A replica that is killed between
+  record and answer leaves a record of its own: when HAProxy repeats the request elsewhere, the answer has another
+  `prediction_id`, and the first one stays in the table without anybody who was told it.
 - *Scoring goes on.* When the disk is full, the table cannot be reached or the spool has reached its limit, records are
   dropped and counted, never the answer. :meth:`PredictionLog.health` says so, for readiness and metrics.
 

@@ -70,12 +70,12 @@ def up(settings, blue):
 
 
 class Upload:
-    """A request on its own connection, whose last byte is kept back."""
+    """A request on its own connection, whose last byte is kept back; too large for HAProxy to wait for all of it."""
 
     def __init__(self, url, *headers):
         address = urlsplit(url)
         self._socket = socket.create_connection((address.hostname, address.port), timeout=20)
-        body = json.dumps(RECORD).encode()
+        body = b" " * 20_000 + json.dumps(RECORD).encode()
         head = ["POST /v1/predict HTTP/1.1", f"host: {address.netloc}", f"content-length: {len(body)}", *headers]
         self._socket.sendall("\r\n".join([*head, "content-type: application/json", "", ""]).encode() + body[:-1])
 

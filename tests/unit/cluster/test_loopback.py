@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attrition.cluster.environment import local_environment
 from attrition.cluster.loopback import keep_replicas_inside
-
-VARIABLE = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
 
 
 class Server:
@@ -42,12 +39,3 @@ def test_a_ray_of_another_kind_is_reported(monkeypatch, caplog):
     monkeypatch.delattr(tls_utils, "add_port_to_grpc_server")
     keep_replicas_inside()
     assert "reachable from outside" in caplog.text
-
-
-def test_every_worker_of_a_local_ray_is_told(tmp_path):
-    """By the name of a function that exists, in the variable that this Ray reads."""
-    from ray._common.utils import load_class
-    from ray._private import ray_constants
-
-    assert ray_constants.WORKER_PROCESS_SETUP_HOOK_ENV_VAR == VARIABLE
-    assert load_class(local_environment(tmp_path, serving=False)[VARIABLE]) is keep_replicas_inside
