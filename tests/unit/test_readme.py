@@ -39,11 +39,14 @@ def test_every_command_in_the_readme_exists(command):
         path.append(words.pop(0))
         if path[-1] not in {
             "access",
+            "alerts",
             "audit",
             "data",
+            "drift",
             "key",
             "models",
             "outcomes",
+            "performance",
             "predictions",
             "privacy",
             "serve",
