@@ -215,7 +215,7 @@ def test_other_applications_stay(http, settings, served, green):
     """Deploying and removing one application leaves another on the same cluster alone; a path prefix works."""
     config = ServeConfig.load("local")
     application = config.application.model_copy(update={"name": "other", "route_prefix": "/other"})
-    control = ServeControl(served.dashboard_url, f"{served.url}/other")
+    control = ServeControl(served.dashboard_url, served.url)
     other = config.model_copy(update={"applications": (application,)})
     status = control.deploy(single_variant(green), other, host="127.0.0.1", port=settings.serve_port)
     try:

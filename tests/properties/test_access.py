@@ -38,7 +38,8 @@ def nearly(draw):
 
 
 def make_check():
-    check = AccessCheck(AccessConfig(), lambda: {made.key.id: made.key for made in KEYS.values()})
+    now = datetime.now(UTC).timestamp()  # it stands still: what was read does not grow old while other tests run
+    check = AccessCheck(AccessConfig(), lambda: {made.key.id: made.key for made in KEYS.values()}, clock=lambda: now)
     check.refresh()
     return check
 
