@@ -62,7 +62,9 @@ LOOPBACK = "127.0.0.1"
 MARKER = "ATTRITION_RAY_FOLDER"
 """Set beside the others. Where it is set already, they were not chosen by the user but inherited from another Ray."""
 
-RETRY_ON = "conn-failure empty-response\n    option http-buffer-request\n    timeout http-request 30s"
+RETRY_ON = (
+    "conn-failure empty-response\n    option http-buffer-request\n    timeout http-request 30s\n    option forwardfor"
+)
 """Which requests HAProxy repeats on another replica: those that got no byte of an answer, for the replica is gone.
 
 A scoring may be repeated: it changes nothing. When the first replica had logged it before it died, the log has a second
@@ -71,7 +73,8 @@ explanation that is repeated is in the audit log twice.
 
 HAProxy can only repeat what it holds as a whole, and most clients send head and body apart. ``http-buffer-request``
 makes it wait for the body (as far as its buffer of 16 KiB goes), and the timeout answers 408 when that does not come.
-Ray 2.60 has no variables for them, but writes this one's value into the configuration as it is, lines and all.
+``forwardfor`` has replicas see who asked, for the audit log. Ray 2.60 has no variables for them, but writes this one's
+value into the configuration as it is, lines and all.
 """
 
 _LONGEST_ROOT = 10

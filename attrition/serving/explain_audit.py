@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_MAX_ADDRESS = 64
+"""Characters of an address that the audit log takes."""
+
 ANYBODY = "anybody"
 """Actor where access is open: the endpoint does not know who asks."""
 
@@ -71,6 +74,7 @@ class ExplainAudit:
             Outcome(stage),
             actor=scope.get("principal") or ANYBODY,
             model_version=request.version or None,
+            client_address=client_address(scope),
             details={"via": "http"},
             correlation=correlation,
         )
@@ -84,3 +88,22 @@ class ExplainAudit:
     def close(self) -> None:
         """Close the connections. Harmless when repeated."""
         self._log.close()
+
+
+def client_address(scope: Mapping[str, Any]) -> str | None:
+    """Where a request came from: what HAProxy saw, else the other end of the connection; None when neither is known.
+
+    HAProxy adds a header ``x-forwarded-for`` of its own after any that the client sent, so the last one cannot be made
+    up by whoever goes through it. A proxy before HAProxy is then what it names.
+
+    Examples
+    --------
+    >>> client_address({"headers": [(b"x-forwarded-for", b"9.9.9.9"), (b"x-forwarded-for", b"10.0.0.7")]})
+    '10.0.0.7'
+    """
+    forwarded = [value for name, value in scope.get("headers", ()) if name == b"x-forwarded-for"]
+    if forwarded:
+        text = forwarded[-1].decode("latin-1").rsplit(",", 1)[-1].strip()
+    else:
+        text = (scope.get("client") or ("",))[0] or ""
+    return text if 0 < len(text) <= _MAX_ADDRESS and text.isprintable() else None

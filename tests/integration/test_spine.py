@@ -179,6 +179,7 @@ def _explain_what_was_answered(workspace, url, frame, answered):
     # by the endpoint, which knows nobody while access is open, and by this workspace
     assert [event.outcome for event in events] == ["started", "succeeded"] * 2
     assert len({event.actor for event in events}) == 2
+    assert {event.client_address for event in events} == {"127.0.0.1", None}
     return found[0]
 
 
