@@ -13,7 +13,6 @@ from attrition.errors import ConfigError
 from attrition.serving.access_options import AccessOptions
 from attrition.serving.autoscaling import IN_FLIGHT
 from attrition.serving.config import EXPLAINER, GATEWAY
-from attrition.serving.explain_audit import ExplainAudit
 from attrition.serving.explain_route import ExplainRoute
 from attrition.serving.explainer import ExplainerReplica, ExplainOptions
 from attrition.serving.fast_lane import FastLane, LaneOptions, MeanInFlight
@@ -22,6 +21,7 @@ from attrition.serving.lane_middleware import open_lane
 from attrition.serving.metrics import RayExport
 from attrition.serving.prediction_log import LogConfig, PredictionLog
 from attrition.serving.protocols import explain
+from attrition.serving.request_audit import RequestAudit
 from attrition.settings import config_faults
 
 if TYPE_CHECKING:
@@ -69,12 +69,11 @@ class GatewayReplica:
         self._log = None if prediction_log is None else PredictionLog(LogConfig.model_validate(prediction_log))
         access_options = AccessOptions.model_validate(access or {})
         self._access = access_options.check()
-        self._audit: ExplainAudit | None = None
+        self._audit = RequestAudit(access_options.database_url)
         route = None
         if explainer is not None:
             remote = RemoteExplainer(explainer, ExplainOptions.model_validate(explanations or {}))
-            self._audit = ExplainAudit.open(access_options.database_url)
-            route = ExplainRoute(remote.ask, self._audit)
+            route = ExplainRoute(remote.ask, self._audit.explanation)
         self._gateway = Gateway(
             Limits.model_validate(limits),
             load_bundle,
@@ -82,6 +81,7 @@ class GatewayReplica:
             log=self._log,
             access=self._access,
             explanations=route,
+            record_outcomes=self._audit.outcomes,
             reach=partial(reach, context.app_name),
         )
         self._lane: FastLane | None = None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from attrition.serving.access import AccessCheck
     from attrition.serving.batcher import Batcher
     from attrition.serving.exchange import Protocol
-    from attrition.serving.explain_route import ExplainRoute
+    from attrition.serving.explain_route import ExplainRoute, Stage
     from attrition.serving.prediction_log import PredictionLog as Log
     from attrition.serving.snapshot import Bundle
     from attrition.serving.traffic import Variant
@@ -107,6 +108,8 @@ class Gateway:
         Checks who asks; None: everybody may ask everything.
     explanations
         Answers ``/v1/explain``; None: there is no such path.
+    record_outcomes
+        Records an import of outcomes, see :class:`~attrition.serving.request_audit.RequestAudit`; None records none.
     reach
         Opens the line to the deployment of a placed variant, which calls back after each batch; None: none is placed.
 
@@ -128,6 +131,7 @@ class Gateway:
         log: Log | None = None,
         access: AccessCheck | None = None,
         explanations: ExplainRoute | None = None,
+        record_outcomes: Callable[[Mapping[str, Any], Stage, str], Awaitable[problems.Problem | None]] | None = None,
         reach: Callable[[Variant, Callable[[bool, int], None]], Batcher] | None = None,
     ) -> None:
         self.limits = limits
@@ -138,6 +142,7 @@ class Gateway:
         self.log = log
         self.access = access
         self.explanations = explanations
+        self._record_outcomes = record_outcomes
         self.shadow = ShadowQueue(limits.max_shadow_records, self.meter, log=None if log is None else log.append)
         self._load = load
         self._reach = None if reach is None else lambda variant: reach(variant, partial(self.meter.batch, variant))
@@ -285,7 +290,7 @@ class Gateway:
             if isinstance(body, problems.Problem):
                 answer: bytes | problems.Problem = body
             else:
-                answer = outcomes.receive(log, body, now_us=time.time_ns() // 1000)
+                answer = await self._accept_outcomes(log, scope, body)
         except Exception:
             logger.exception("Outcomes could not be received")
             answer = problems.internal()
@@ -293,6 +298,22 @@ class Gateway:
             await respond_problem(send, answer)
         else:
             await respond(send, 202, answer, b"application/json")
+
+    async def _accept_outcomes(self, log: Log, scope: Mapping[str, Any], body: bytes) -> bytes | problems.Problem:
+        """Accept outcomes between the records of their start and of their end."""
+        correlation = secrets.token_hex(16)
+        if self._record_outcomes is not None:
+            refused = await self._record_outcomes(scope, "started", correlation)
+            if refused is not None:
+                return refused
+        answer: bytes | problems.Problem = problems.internal()
+        try:
+            answer = outcomes.receive(log, body, now_us=time.time_ns() // 1000)
+        finally:
+            if self._record_outcomes is not None:
+                failed = isinstance(answer, problems.Problem)
+                await self._record_outcomes(scope, "failed" if failed else "succeeded", correlation)
+        return answer
 
     async def _refuse(self, path: str, problem: problems.Problem, send: Send) -> None:
         """Answer a request that access control does not let through."""

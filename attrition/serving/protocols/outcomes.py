@@ -93,6 +93,13 @@ def receive(log: OutcomeLog, body: bytes, *, now_us: int) -> bytes | Problem:
     return msgspec.json.encode({"accepted": len(items)})
 
 
+def not_audited() -> Problem:
+    """What cannot be recorded is not done."""
+    headers = ((b"retry-after", b"10"),)
+    detail = "imports of outcomes are recorded, and the audit log does not answer; nothing was accepted"
+    return Problem(503, "audit-unavailable", "The outcomes cannot be recorded", detail, headers=headers)
+
+
 def _outcome(log: OutcomeLog, item: dict[str, Any]) -> Outcome:
     observed_at = item.get(OBSERVED_AT)
     pseudonym = log.pseudonym(item[EMPLOYEE_ID])

@@ -18,13 +18,13 @@ from attrition.governance.audit import AuditLog
 from attrition.scoring import background
 from attrition.scoring.explainer import Explainer
 from attrition.scoring.format import FORMAT, SCORER_FILE, LinearDocument, Logistic, NumericTerm, encode
-from attrition.serving.explain_audit import ExplainAudit
 from attrition.serving.explain_route import ExplainRoute
 from attrition.serving.explainer import ExplainerService, ExplainOptions
 from attrition.serving.gateway import Gateway, Limits
 from attrition.serving.identifiers import uuid7
 from attrition.serving.protocols import problems
 from attrition.serving.protocols.problems import Problem
+from attrition.serving.request_audit import RequestAudit
 from attrition.serving.traffic import Variant
 
 NOW = datetime(2024, 3, 12, 12, tzinfo=UTC)
@@ -316,10 +316,10 @@ def test_explanations_are_in_the_audit_log(tmp_path):
     async def ask(_request, _variants):
         return b"{}"
 
-    audit = ExplainAudit.open(address)
+    audit = RequestAudit(address)
     identifier = prediction_id(timedelta(days=1))
-    assert send(ExplainRoute(ask, audit), {"prediction_id": identifier}).status_code == 200
-    assert send(ExplainRoute(ask, audit), {"record": {"age": 41.5}, "version": "1.0.0"}).status_code == 200
+    assert send(ExplainRoute(ask, audit.explanation), {"prediction_id": identifier}).status_code == 200
+    assert send(ExplainRoute(ask, audit.explanation), {"record": {"age": 41.5}, "version": "1.0.0"}).status_code == 200
     audit.close()
     with AuditLog.open(address) as log:
         records = log.records()
@@ -331,6 +331,6 @@ def test_explanations_are_in_the_audit_log(tmp_path):
     assert len({record.correlation for record in records}) == 2
     assert "41.5" not in str([record.to_dict() for record in records])
     (tmp_path / "file").touch()
-    broken = ExplainAudit.open(f"sqlite:///{tmp_path / 'file' / 'governance.db'}")
-    found = send(ExplainRoute(ask, broken), {"prediction_id": identifier})
+    broken = RequestAudit(f"sqlite:///{tmp_path / 'file' / 'governance.db'}")
+    found = send(ExplainRoute(ask, broken.explanation), {"prediction_id": identifier})
     assert (found.status_code, found.json()["type"]) == (503, "urn:attrition:problem:audit-unavailable")
