@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from attrition.cli.console import JsonFlag, JustificationOption, emit, open_workspace, say
+from attrition.cli.console import JsonFlag, JustificationOption, emit, open_workspace, say, write_file
 from attrition.errors import UsageError
 
 EXIT_GATE_HELD = 3
@@ -37,11 +38,12 @@ def certify(
         emit(genuine.to_dict(), certificate_view(genuine), as_json=as_json)
         return
     assert version is not None
+    if out is not None and not os.access(out.parent, os.W_OK):  # before it is issued: it exists only in its file
+        raise UsageError(f"{out} cannot be written; check the path.")
     assessment, certificate = certificates.issue(version, justification=justification)
     emit(assessment.to_dict(), assessment_view(assessment), as_json=as_json)
     if certificate is None:
         say("No certificate was issued.")
         raise typer.Exit(EXIT_GATE_HELD)
     path = out or Path(f"certificate-{certificate.subject.version}.json")
-    path.write_text(certificate.to_json(), encoding="utf-8")
-    say(f"Wrote {path}.")
+    write_file(path, certificate.to_json())

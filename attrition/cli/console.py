@@ -7,9 +7,12 @@ import logging
 import sys
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from attrition.errors import Fault, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +59,22 @@ def emit(document: Any, view: RenderableType | None = None, *, as_json: bool = F
         # piped output is not squeezed into 80 columns
         console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
         console.print(view)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write what a command was asked to write.
+
+    Raises
+    ------
+    UsageError
+        It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(Fault(str(path), f"cannot be written ({error.strerror})", "", "check the path")) from error
+    say(f"Wrote {path}")
 
 
 def say(message: str) -> None:

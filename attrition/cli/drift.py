@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attrition.cli.console import JsonFlag, emit, open_workspace, say
-from attrition.errors import Fault, UsageError
+from attrition.cli.console import JsonFlag, emit, open_workspace, say, write_file
 
 EXIT_DRIFTED, EXIT_INSUFFICIENT = 3, 4
 
@@ -38,7 +37,7 @@ def run(
     with open_workspace(ctx) as workspace:
         stored = workspace.monitoring.drift(window, reference, policy=policy, schema=schema)
         if page is not None:
-            _write(page, workspace.monitoring.drift_page(stored.report.report_id))
+            write_file(page, workspace.monitoring.drift_page(stored.report.report_id))
     emit(stored.to_dict(), report_view(stored), as_json=as_json)
     level = stored.report.level
     if level.drifted:
@@ -80,14 +79,5 @@ def show(
     monitoring = open_workspace(ctx).monitoring
     stored = monitoring.drift_report(report)
     if page is not None:
-        _write(page, monitoring.drift_page(stored.report.report_id))
+        write_file(page, monitoring.drift_page(stored.report.report_id))
     emit(stored.to_dict(), report_view(stored), as_json=as_json)
-
-
-def _write(path: Path, page: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(Fault(str(path), f"cannot be written ({error.strerror})", "", "check the path")) from error
-    say(f"Page: {path}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from attrition.cli.console import JsonFlag, JustificationOption, emit, open_workspace, say
+from attrition.cli.console import JsonFlag, JustificationOption, emit, open_workspace, say, write_file
 
 EXIT_GATE_HELD = 3
 
@@ -130,8 +130,8 @@ def card(
     """
     found = open_workspace(ctx).models.card(version)
     path = out or Path(f"model-card-{found.version}.html")
-    path.write_text(found.html if path.suffix.lower() in {".html", ".htm"} else found.markdown, encoding="utf-8")
-    emit({"version": found.version, "file": str(path)}, f"Wrote {path}.", as_json=as_json)
+    write_file(path, found.html if path.suffix.lower() in {".html", ".htm"} else found.markdown)
+    emit({"version": found.version, "file": str(path)}, as_json=as_json)
 
 
 @app.command()
@@ -144,7 +144,7 @@ def alias(
 ) -> None:
     """Point an alias at a version; what it pointed at before loses it.
 
-    Example: attrition models alias approved-2026-03 1.1.0
+    Example: attrition models alias pilot 1.1.0
     """
     named = open_workspace(ctx).models.set_alias(name, version, justification=justification)
     emit(named.to_dict(), as_json=as_json)

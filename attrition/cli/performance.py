@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from attrition.cli.console import JsonFlag, emit, open_workspace, say
-from attrition.errors import Fault, UsageError
+from attrition.cli.console import JsonFlag, emit, open_workspace, say, write_file
 
 EXIT_HELD = 3
 
@@ -49,7 +48,7 @@ def measure(
 
     report = open_workspace(ctx).performance.measure(version, as_of=as_of, by=by, policy=policy, notify=notify)
     if html is not None:
-        write_page(html, report.to_html())
+        write_file(html, report.to_html())
     emit(report.to_dict(), performance_view(report), as_json=as_json)
     _alarm(report.alerts)
 
@@ -79,17 +78,3 @@ def _alarm(alerts: Sequence[str]) -> None:
         say(f"ALERT: {alert}.")
     if alerts:
         raise typer.Exit(EXIT_HELD)
-
-
-def write_page(path: Path, page: str) -> None:
-    """Write a page to a file, replacing what is there.
-
-    Raises
-    ------
-    UsageError
-        The place cannot be written.
-    """
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(Fault(str(path), f"cannot be written ({error.strerror})", "", "check the path")) from error

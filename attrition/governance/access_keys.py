@@ -145,6 +145,27 @@ def parse_key(text: str) -> tuple[str, str] | None:
     return None if found is None else (found[1], found[2])
 
 
+def key_reference(text: str) -> str:
+    """What names a key in records: the id of a whole key, which itself must never be written anywhere; else the text.
+
+    Raises
+    ------
+    UsageError
+        A part of a key: it is not repeated.
+
+    Examples
+    --------
+    >>> key_reference("attr_0123456789ab_" + "s" * 43), key_reference("hr-portal")
+    ('0123456789ab', 'hr-portal')
+    """
+    parsed = parse_key(text.strip())
+    if parsed is not None:
+        return parsed[0]
+    if text.strip().startswith("attr_"):
+        raise UsageError(Fault("key", "is named by a part of it", remedy="give its id, its name, or the whole key"))
+    return text
+
+
 def check_key(key: ApiKey | None, secret: str, now: datetime) -> Principal:
     """Whom a presented secret stands for; the stored key is None when its id is unknown.
 

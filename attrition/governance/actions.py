@@ -23,6 +23,8 @@ class Action(StrEnum):
     """A version or run is judged by the gates again."""
     REGISTER = "model.register"
     """A run becomes a version."""
+    WAIVE = "model.waive"
+    """A run is registered although a gate holds it."""
     ALIAS = "model.alias"
     """A name is moved to a version."""
     APPROVE = "model.approve"

@@ -227,6 +227,9 @@ def _parsed(text: str) -> URL:
         url = make_url(text)
     except (ArgumentError, ValueError):  # whose words may repeat a password
         raise ConfigError(Fault("ATTRITION_DATABASE_URL", "is no address of a database", allowed)) from None
+    if url.host and "@" in url.host:  # the rest of a password that holds this character: it must not be repeated
+        remedy = "write it as %40"
+        raise ConfigError(Fault("ATTRITION_DATABASE_URL", "has a password with an @ in it", allowed, remedy))
     if url.drivername == "sqlite" and url.database and url.database != ":memory:":
         return url
     if url.drivername in _POSTGRESQL and (url.host or url.query.get("host")):

@@ -216,7 +216,7 @@ def _answering(engine: Engine) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        where = f"person keys at {engine.url.render_as_string(hide_password=True)}"
+        where = f"person keys at {engine.url.set(query={}).render_as_string(hide_password=True)}"
         kind = type(error).__name__
         remedy = "check ATTRITION_PERSON_KEYS_URL, and that the database runs"
         # the message of a driver may quote a statement with its values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +62,7 @@ def assess(
         log=audit.verify(),
         sample=_sample(settings, version.run_id),
         sensitive=_sensitive(package),
-        key_exposed=_key_exposed(settings.key_file),
+        key_exposed=_exposed(settings.key_file, settings.audit_key_file),
         four_eyes=four_eyes,
         scan=scan,
     )
@@ -124,7 +125,7 @@ def _sensitive(package: Package) -> frozenset[str]:
     return frozenset(report.attribute for report in package.fairness) - derived
 
 
-def _key_exposed(path: Path | None) -> bool | None:
-    from attrition.governance.key_files import exposed
-
-    return exposed(path) if path is not None and path.is_file() else None
+def _exposed(*paths: Path | None) -> bool | None:
+    """Whether anybody but its owner may read or write one of the key files; None when none is a file here."""
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in paths if path is not None and path.is_file()]
+    return any(mode & (stat.S_IRWXG | stat.S_IRWXO) for mode in modes) if modes else None

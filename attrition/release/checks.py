@@ -61,7 +61,7 @@ class Evidence:
     sensitive : frozenset of str
         Sensitive attributes of the training data.
     key_exposed : bool or None
-        Whether others than its owner can read the pseudonym key; None when it is not in a local file.
+        Whether others than its owner can read the pseudonym key or the signing key; None when neither is a file here.
     four_eyes : bool
         Whether the approver must not be an author.
     scan : Scan
@@ -274,13 +274,13 @@ def privacy(evidence: Evidence) -> Check:
             "delete the artifact sample.csv of the run",
         )
     if evidence.key_exposed is None:
-        found.seen.append("The pseudonym key is not in a file here.")
+        found.seen.append("The keys are not in files here.")
     else:
         found.note(
             not evidence.key_exposed,
-            "Only its owner can read the pseudonym key.",
-            "Others can read the pseudonym key.",
-            "chmod 600 its file",
+            "Only their owner can read the pseudonym key and the signing key.",
+            "Others can read the pseudonym key or the signing key.",
+            "chmod 600 the files under keys",
         )
     return found.check("privacy", _file(evidence, "schema.json"))
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from attrition.errors import AccessDenied, Fault
-from attrition.governance.access_keys import KeyStore, make_key
+from attrition.governance.access_keys import KeyStore, key_reference, make_key
 from attrition.governance.actions import Action
 from attrition.governance.credentials import local_user
 
@@ -101,7 +101,7 @@ class Access:
                 return made
 
     def revoke_key(self, ref: str, *, justification: str | None = None) -> ApiKey:
-        """End a key, by id or name. The endpoint refuses it within its refresh interval, 10 s unless configured.
+        """End a key, by id, by name or by the key itself. The endpoint refuses it within its refresh interval.
 
         Raises
         ------
@@ -110,6 +110,7 @@ class Access:
         AccessDenied
             The caller may not.
         """
+        ref = key_reference(ref)
         with (
             self._guard.acting(Action.ACCESS_MANAGE, f"API key {ref}"[:256], justification=justification) as entry,
             self._store() as store,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrition.errors import Fault, NotFound, PlatformError, UsageError
 from attrition.governance.actions import Action
+from attrition.registry.models import CHAMPION
 from attrition.release.model_card import log_card, model_card
 from attrition.settings import MODEL_NAME
 
@@ -110,7 +111,10 @@ class Models:
             A run with a package.
         waive
             Reason to register although the gates hold the candidate; recorded with the version and in the audit log.
+            Needs a permission of its own.
         """
+        if waive is not None and not self._registry().load(run_id).verdict.admits:
+            self._guard.require(Action.WAIVE, f"run {run_id}")
         with self._guard.acting(Action.REGISTER, f"run {run_id}", justification=waive) as entry:
             version = self._registry().register(run_id, waive=waive, author=entry.actor)
             entry.model_version = version.version
@@ -130,8 +134,18 @@ class Models:
         return model_card(MODEL_NAME, version, self._registry().load(version.version))
 
     def set_alias(self, alias: str, ref: str, *, justification: str | None = None) -> ModelVersion:
-        """Point an alias at a version."""
-        with self._guard.acting(Action.ALIAS, f"alias {alias}", justification=justification) as entry:
+        """Point an alias at a version; ``champion`` is a promotion, and only :meth:`approve` gives ``approved-...``.
+
+        Raises
+        ------
+        UsageError
+            The alias says that a version was approved.
+        """
+        if alias.startswith("approved-"):
+            remedy = "attrition models approve VERSION --justification TEXT"
+            raise UsageError(Fault(f"alias {alias[:60]}", "stands for an approval", "", remedy))
+        action = Action.PROMOTE if alias == CHAMPION else Action.ALIAS
+        with self._guard.acting(action, f"alias {alias}", justification=justification) as entry:
             version = self._registry().set_alias(alias, ref)
             entry.model_version = version.version
             return version

@@ -100,6 +100,9 @@ class Privacy:
             raise UsageError(Fault("justification", "is empty", "", "say why, without naming the person"))
         self._guard.require(Action.ERASE, person(NOBODY))
         pseudonym, records = self.pseudonym(employee, is_pseudonym=is_pseudonym), self._records(policy)
+        if any(name and name.casefold() in justification.casefold() for name in (employee.strip(), pseudonym)):
+            found = "names the person, and the audit log is kept for years"
+            raise UsageError(Fault("justification", found, "", "say why without the id"))
         subject = person(records.subject(pseudonym))
         with self._guard.acting(Action.ERASE, subject, justification=justification) as entry:
             done = records.erase(pseudonym, now=datetime.now(UTC))

@@ -214,6 +214,11 @@ def rate_gap(
     constraint
         Which rate: flagged among all, among leavers, among stayers, or the larger gap of the last two. A group without
         the rows that a rate counts is not compared.
+
+    Raises
+    ------
+    InsufficientData
+        Fewer than two groups can be compared.
     """
     populations = {
         "demographic_parity": [np.ones(len(y_true), bool)],
@@ -226,5 +231,8 @@ def rate_gap(
     for population in populations:
         members = [population & (labels == name) for name in np.unique(labels) if name != REST]
         rates = [float(y_pred[rows].mean()) for rows in members if rows.any()]
-        gaps.append(max(rates) - min(rates) if rates else 0.0)
+        if len(rates) < 2:
+            found = f"fewer than two groups have the rows that {constraint.replace('_', ' ')} counts"
+            raise InsufficientData(Fault("mitigation", found, "", "take another constraint or bring more rows"))
+        gaps.append(max(rates) - min(rates))
     return max(gaps)

@@ -15,6 +15,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.utils.metaestimators import available_if
 
 from attrition.errors import Fault, InsufficientData
+from attrition.training.mitigation import REST
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -131,7 +132,8 @@ class Multipliers:
         """One step along the violation that `decisions` show, shape (n_rows,)."""
         violation = self._constraint.gamma(lambda _: decisions.astype(float))
         shares = self._shares
-        share = [shares[event, group] for _, event, group in self.values.index.tolist()]
+        # the rest is a pool of strangers: evening it out would cost accuracy for nobody
+        share = [shares[event, group] * (group != REST) for _, event, group in self.values.index.tolist()]
         return Multipliers((self.values + step * violation * share).clip(lower=0.0), self._constraint)
 
     @property

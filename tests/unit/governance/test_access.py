@@ -28,6 +28,7 @@ TABLE = {
     "model.train": "ELD--O",
     "model.validate": "ELD--O",
     "model.register": "ELD--O",
+    "model.waive": "-L----",
     "model.alias": "EL----",
     "model.approve": "-L----",
     "model.certify": "-L-A--",
