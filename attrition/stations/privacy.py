@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -100,7 +101,7 @@ class Privacy:
             raise UsageError(Fault("justification", "is empty", "", "say why, without naming the person"))
         self._guard.require(Action.ERASE, person(NOBODY))
         pseudonym, records = self.pseudonym(employee, is_pseudonym=is_pseudonym), self._records(policy)
-        if any(name and name.casefold() in justification.casefold() for name in (employee.strip(), pseudonym)):
+        if any(_names(justification, name) for name in (employee.strip(), pseudonym)):
             found = "names the person, and the audit log is kept for years"
             raise UsageError(Fault("justification", found, "", "say why without the id"))
         subject = person(records.subject(pseudonym))
@@ -182,6 +183,12 @@ class Privacy:
             *person_tables(self._tables, self._settings.tables, _policy(policy)),
         ]
         return PersonRecords(stores, self._tables.tombstones, self.keys)
+
+
+def _names(text: str, employee: str) -> bool:
+    """Whether a text has an id as a word; ids of one or two characters are words of any text."""
+    found = re.search(rf"(?<!\w){re.escape(employee)}(?!\w)", text, re.IGNORECASE)
+    return len(employee) > 2 and found is not None
 
 
 def _policy(path: str | Path | None) -> RetentionPolicy:

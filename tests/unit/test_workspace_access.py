@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from attrition.errors import AccessDenied
+from attrition.errors import AccessDenied, UsageError
 from attrition.governance.access_keys import KeyStore, make_key
 from attrition.governance.actions import Action
 from attrition.serving.placement import Placement
@@ -160,3 +160,16 @@ def test_whoever_may_do_nothing_is_refused(outsider, name):
     assert (record.action, record.outcome, record.actor) == (action, "denied", "eve")
     left = {path.name for path in outsider.settings.home.iterdir() if not path.name.startswith("governance.db")}
     assert left <= {"keys"}
+
+
+def test_only_an_approval_gives_its_alias(tmp_path):
+    """An alias that says so without one would be a forgery; the champion's alias is a promotion."""
+    models = Workspace(home=tmp_path).models
+    with pytest.raises(UsageError, match="stands for an approval"):
+        models.set_alias("approved-2026-12", "1.0.0")
+
+
+def test_moving_the_champion_and_waiving_a_gate_need_their_own_permissions(outsider):
+    """Whoever may name versions and register runs may not therefore promote or waive."""
+    with pytest.raises(AccessDenied, match=r"traffic\.promote"):
+        outsider.models.set_alias("champion", "1.0.0")

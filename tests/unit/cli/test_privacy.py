@@ -147,6 +147,7 @@ def test_a_person_comes_back_by_no_import(run, who, tmp_path, settings):
         (["report", "E1", "--pseudonym"], 2, "is no pseudonym"),
         (["erase", "E1", "--yes"], 2, "--justification"),
         (["erase", "E1", "--justification", " ", "--yes"], 2, "justification: is empty"),
+        (["erase", "E4711", "--justification", "request of e4711.", "--yes"], 2, "names the person"),
         (["retain", "--policy", "absent.yaml"], 4, "absent.yaml"),
     ],
 )

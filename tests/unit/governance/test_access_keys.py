@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from attrition.errors import AccessUnavailable, NotAuthenticated, NotFound, UsageError
 from attrition.governance.access import Method
-from attrition.governance.access_keys import KeyStore, check_key, make_key, parse_key
+from attrition.governance.access_keys import KeyStore, check_key, key_reference, make_key, parse_key
 
 
 @pytest.fixture
@@ -164,3 +164,13 @@ def test_the_stored_form(store, add, path):
     connection.close()
     key = made.key
     assert row == (key.id, "portal", "scorer", key.salt, key.digest, 1_777_896_000_000_000, 1_777_982_400_000_000)
+
+
+def test_a_key_is_named_by_its_id_wherever_it_is_written():
+    """A leaked key is revoked by pasting it; it must not get into the audit log that way."""
+    made = make_key("portal", "scorer", created_by="ada", now=datetime.now(UTC))
+    assert key_reference(f" {made.text} ") == made.key.id
+    assert key_reference("portal") == "portal"
+    with pytest.raises(UsageError) as caught:
+        key_reference(made.text[:40])
+    assert made.text[18:40] not in str(caught.value)

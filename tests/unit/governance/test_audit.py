@@ -380,3 +380,11 @@ def test_there_is_no_call_that_deletes():
     """Retention is by not offering it."""
     names = [name for name in dir(AuditLog) if not name.startswith("_")]
     assert not re.search("delete|remove|purge|update|truncate|clear", " ".join(names))
+
+
+def test_a_password_with_an_unescaped_at_sign_is_not_repeated():
+    """What stands before the last @ of such an address is taken for a host, and it is a secret."""
+    with pytest.raises(ConfigError) as caught:
+        AuditLog.open("postgresql://u:se@cret@localhost/x")
+    assert "cret" not in str(caught.value)
+    assert "%40" in str(caught.value)

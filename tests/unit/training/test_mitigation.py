@@ -15,6 +15,7 @@ from attrition.scoring.compile import compile_candidate, prove_equal
 from attrition.training.candidate import fit_candidate
 from attrition.training.mitigation import REST, Mitigation, groups_of, rate_gap
 from attrition.training.plan import SearchPlan
+from attrition.training.reduction import Multipliers
 from attrition.training.threshold import ThresholdObjective
 
 FAMILIES = ["logistic_regression", "hist_gradient_boosting", "random_forest"]
@@ -139,3 +140,19 @@ def test_a_plan_may_ask_for_it_and_without_it_keeps_its_digest():
     asked = SearchPlan.model_validate(plan.model_dump(mode="json") | {"mitigation": {"attribute": "gender"}})
     assert asked.digest != plan.digest
     assert "mitigation" not in json.dumps(plan.model_dump(mode="json", exclude_none=True))
+
+
+def test_strangers_are_not_evened_out(table):
+    """The pool of small and missing groups gets no cost, however it is flagged."""
+    groups = np.where(np.arange(len(table)) % 10 == 0, REST, table.frame["gender"].to_numpy(object))
+    start = Multipliers.none("demographic_parity", table.target, groups)
+    costs = start.ascend(np.isin(groups, [REST, "f"]), 1.0).costs
+    assert costs[REST] == 0.0
+    assert costs["f"] > 0 > costs["m"]
+
+
+def test_one_group_with_the_outcome_is_not_even():
+    """There is nothing to compare it with."""
+    y_true, groups = np.array([1, 1, 0, 0], np.int8), np.array(["a", "a", "b", "b"], object)
+    with pytest.raises(InsufficientData, match="fewer than two groups"):
+        rate_gap(y_true, y_true == 1, groups, "true_positive_rate_parity")
