@@ -36,6 +36,9 @@ _PERSON = b"attrition/person-key\x00"
 _TOKEN = b"attrition/audit-person\x00"
 _BUSY_SECONDS = 30
 
+_CONNECT_SECONDS = 5
+"""Until a database is said not to answer."""
+
 
 class PersonKeys:
     """The store of personal keys. Safe to use from several threads, processes and machines at once.
@@ -186,7 +189,9 @@ def _engine(address: URL) -> Engine:
     if address.drivername in {"postgres", "postgresql"}:
         address = address.set(drivername="postgresql+psycopg")
     try:
-        return create_engine(address, pool_pre_ping=True, hide_parameters=True)
+        # a host that does not answer must not be waited for
+        limits = {"connect_timeout": _CONNECT_SECONDS}
+        return create_engine(address, pool_pre_ping=True, hide_parameters=True, connect_args=limits)
     except ModuleNotFoundError as error:
         remedy = "pip install 'attrition[postgres]'"
         raise PlatformError(Fault("ATTRITION_PERSON_KEYS_URL", "needs a driver", "", remedy)) from error

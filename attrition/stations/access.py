@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from attrition.errors import AccessDenied, Fault
+from attrition.errors import AccessDenied, Fault, UsageError
 from attrition.governance.access_keys import KeyStore, key_reference, make_key
 from attrition.governance.actions import Action
 from attrition.governance.credentials import local_user
@@ -109,15 +109,33 @@ class Access:
             No such key.
         AccessDenied
             The caller may not.
+        UsageError
+            It is the last one of a closed project that may manage access.
         """
         ref = key_reference(ref)
         with (
             self._guard.acting(Action.ACCESS_MANAGE, f"API key {ref}"[:256], justification=justification) as entry,
             self._store() as store,
         ):
+            self._keep_one(store, ref)
             revoked = store.revoke(ref, datetime.now(UTC))
             entry.details |= {"revoked": revoked.id, "role": revoked.role}
             return revoked
+
+    def _keep_one(self, store: KeyStore, ref: str) -> None:
+        """Return unless nobody could manage access any more."""
+        if self._settings.access == "open" or self._guard.config.oidc is not None:
+            return
+        now, roles = datetime.now(UTC), self.policy.roles
+        able = [
+            key
+            for key in store.keys().values()
+            if key.state(now) == "active" and key.role in roles and Action.ACCESS_MANAGE in roles[key.role].actions
+        ]
+        if able and all(ref in {key.id, key.name} for key in able):
+            raise UsageError(
+                Fault("this key", "is the last one that may manage access", "", "make another such key first")
+            )
 
     def _founder(self, store: KeyStore, role: str) -> Principal | None:
         """The user of the operating system, when the first key of a closed project is made; else None."""

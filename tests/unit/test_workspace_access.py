@@ -173,3 +173,17 @@ def test_moving_the_champion_and_waiving_a_gate_need_their_own_permissions(outsi
     """Whoever may name versions and register runs may not therefore promote or waive."""
     with pytest.raises(AccessDenied, match=r"traffic\.promote"):
         outsider.models.set_alias("champion", "1.0.0")
+
+
+def test_the_last_key_that_manages_access_cannot_be_revoked(tmp_path, monkeypatch):
+    """Otherwise a closed project is closed to everybody; with a second one it can."""
+    founder = Workspace(home=tmp_path, access="closed").access
+    first = founder.create_key("lead", "ml_lead")
+    monkeypatch.setenv("ATTRITION_API_KEY", first.text)
+    access = Workspace(home=tmp_path, access="closed").access
+    access.create_key("portal", "scorer")
+    for ref in ("lead", first.key.id, first.text):
+        with pytest.raises(UsageError, match="last one that may manage access"):
+            access.revoke_key(ref)
+    access.create_key("deputy", "ml_lead")
+    assert access.revoke_key("lead").name == "lead"
