@@ -4,7 +4,7 @@ Notation: ``s`` a served score, ``g(s)`` the probability of leaving that belongs
 holds for the window, each person is a true positive with probability ``d·g(s)``, a false positive with
 ``d·(1 - g(s))``, and so on: the expected confusion matrix is known without a single outcome, and the expected ROC curve
 likewise, by counting each person as ``g(s)`` leavers and ``1 - g(s)`` stayers. This is confidence-based performance
-estimation (CBPE: Kivimäki, Białek, Nurminen & Kuberski 2025, J. Artif. Intell. Res. 82, arXiv:2407.08649).
+estimation (CBPE: Kivimäki, Białek & Kuberski 2025, arXiv:2505.05295).
 
 ``g`` is learned on the reference, the version's own out-of-fold scores, by beta calibration (Kull, Silva Filho & Flach
 2017, AISTATS, PMLR 54): ``logit g = c + a·ln s - b·ln(1 - s)``. Three parameters contain the identity (a = b = 1,

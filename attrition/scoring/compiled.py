@@ -8,6 +8,7 @@ the served scorer does the work.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -111,7 +112,7 @@ def probes(scorer: Scorer) -> Matrix:
     return np.array(columns).T
 
 
-class _Compiled:
+class _Compiled(ABC):
     """What the compiled scorers share; each satisfies :class:`attrition.scoring.scorer.Scorer`."""
 
     _BLOCK = 2**12
@@ -132,8 +133,9 @@ class _Compiled:
             probability[rows] = self._to_probability(self._raw(np.asfortranarray(matrix[rows])))
         return probability
 
+    @abstractmethod
     def _raw(self, rows: Matrix) -> Matrix:
-        raise NotImplementedError
+        """Raw score of each row, before link and calibration."""
 
     def _rank(self, thresholds: Thresholds, values: Matrix, missing: int, ranks: NDArray[Any]) -> None:
         t = thresholds

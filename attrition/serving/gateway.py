@@ -209,10 +209,12 @@ class Gateway:
                 await self._score(protocol, path, scope, receive, send)
                 return
             if path == outcomes.PATH and self.log is not None:
-                await self._receive_outcomes(self.log, scope, receive, send)
+                accept = partial(self._accept_outcomes, self.log, scope)
+                await self._answer_body(accept, 202, scope, receive, send)
                 return
             if path == explain.PATH and self.explanations is not None:
-                await self._explain(self.explanations, scope, receive, send)
+                explained = partial(self._explained, self.explanations, scope)
+                await self._answer_body(explained, 200, scope, receive, send)
                 return
             if dispatch.owns(path):
                 await self._translate(path, scope, receive, send)
@@ -281,23 +283,27 @@ class Gateway:
         for exchange in scored:
             self._offer(exchange)
 
-    async def _receive_outcomes(self, log: Log, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Record who left."""
+    async def _answer_body(
+        self,
+        answer: Callable[[bytes], Awaitable[bytes | problems.Problem]],
+        status: int,
+        scope: MutableMapping[str, Any],
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answer a request that is no scoring by what `answer` makes of its body."""
         try:
             body = await self._body(scope, receive)
             if body is None:
                 return
-            if isinstance(body, problems.Problem):
-                answer: bytes | problems.Problem = body
-            else:
-                answer = await self._accept_outcomes(log, scope, body)
+            found = body if isinstance(body, problems.Problem) else await answer(body)
         except Exception:
-            logger.exception("Outcomes could not be received")
-            answer = problems.internal()
-        if isinstance(answer, problems.Problem):
-            await respond_problem(send, answer)
+            logger.exception("A request could not be answered: %s", scope["path"])
+            found = problems.internal()
+        if isinstance(found, problems.Problem):
+            await respond_problem(send, found)
         else:
-            await respond(send, 202, answer, b"application/json")
+            await respond(send, status, found, b"application/json")
 
     async def _accept_outcomes(self, log: Log, scope: Mapping[str, Any], body: bytes) -> bytes | problems.Problem:
         """Accept outcomes between the records of their start and of their end."""
@@ -315,31 +321,15 @@ class Gateway:
                 await self._record_outcomes(scope, "failed" if failed else "succeeded", correlation)
         return answer
 
+    async def _explained(self, route: ExplainRoute, scope: Mapping[str, Any], body: bytes) -> bytes | problems.Problem:
+        """Why a version estimates what it does, by the traffic of the moment when the body was there."""
+        return await route.answer(scope, body, self.snapshot)
+
     async def _refuse(self, path: str, problem: problems.Problem, send: Send) -> None:
         """Answer a request that access control does not let through."""
         self.meter.failed(problem.kind)
         reply = dispatch.refusal(path, problem)
         await respond(send, reply.status, reply.body, reply.content_type, *reply.headers)
-
-    async def _explain(
-        self, route: ExplainRoute, scope: MutableMapping[str, Any], receive: Receive, send: Send
-    ) -> None:
-        """Say why a version estimates what it does."""
-        try:
-            body = await self._body(scope, receive)
-            if body is None:
-                return
-            if isinstance(body, problems.Problem):
-                answer: bytes | problems.Problem = body
-            else:
-                answer = await route.answer(scope, body, self.snapshot)
-        except Exception:
-            logger.exception("An explanation could not be given")
-            answer = problems.internal()
-        if isinstance(answer, problems.Problem):
-            await respond_problem(send, answer)
-        else:
-            await respond(send, 200, answer, b"application/json")
 
     def _offer(self, exchange: Exchange) -> None:
         if exchange.snapshot.shadows and not exchange.is_smoke_test:
