@@ -157,10 +157,11 @@ def test_an_alias_and_a_bundle_by_command(workspace, tmp_path):
     def attrition(*arguments):
         return CliRunner().invoke(app, ["--home", str(workspace.settings.home), *map(str, arguments)])
 
-    named = attrition("models", "alias", "approved-2026-03", "champion")
+    named = attrition("models", "alias", "quarter-1", "champion")
     assert named.exit_code == 0
-    assert "approved-2026-03 is version 1.0.0 now." in named.stderr
-    assert "approved-2026-03" in workspace.models.show("1.0.0").aliases
+    assert "quarter-1 is version 1.0.0 now." in named.stderr
+    assert "quarter-1" in workspace.models.show("1.0.0").aliases
+    assert attrition("models", "alias", "approved-2026-03", "champion").exit_code == 2
     assert attrition("models", "alias", "Approved", "champion").exit_code == 2
     assert attrition("models", "alias", "pilot", "9.9.9").exit_code == 4
     written = json.loads(

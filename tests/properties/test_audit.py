@@ -168,7 +168,9 @@ def test_tampering_with_the_table_shows(audit, data):
     if len({row[0] for row in rows}) < len(rows):  # the table's key does not take a sequence twice
         rows = list({row[0]: row for row in rows}.values())
     audit.restore(rows, keep_heads=data.draw(st.booleans()))
-    unchanged = sorted(rows)[:N] == sorted(audit.rows) and documents[:N] == original
+    # Events that follow the rules after the last head are what an honest writer would append: no forgery can be seen.
+    appended = documents == resealed(documents) and [d["sequence"] for d in documents] == list(range(1, len(rows) + 1))
+    unchanged = documents[:N] == original and appended
     assert audit.verify().intact == unchanged
 
 
