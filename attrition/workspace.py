@@ -18,50 +18,42 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from attrition.errors import UsageError
 from attrition.governance.actions import Action
 from attrition.settings import Settings
+from attrition.stations.data import stored_dataset
+from attrition.stations.subjects import file_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
+    from pathlib import Path
     from typing import Self
-
-    import pandas as pd
 
     from attrition.admission.judging import Judgement
     from attrition.admission.runs import Hooks, JudgedRun
     from attrition.client import Client
     from attrition.cluster.session import RaySession
-    from attrition.data.dataset import Dataset
-    from attrition.data.delta import Compaction
-    from attrition.data.extracts import Extract
-    from attrition.data.findings import QualityReport
-    from attrition.data.outcomes import Recorded
-    from attrition.data.tables import SnapshotRef, Tables
     from attrition.evaluation.explanations import Explanation, GlobalImportance
     from attrition.evaluation.gates import GatePolicy
     from attrition.governance.guard import Entry, Guard
-    from attrition.governance.privacy import PseudonymKey
     from attrition.registry.bundle import BundleRef
     from attrition.registry.models import ModelRegistry, ModelVersion
     from attrition.serving.batch import BatchResult, Progress
     from attrition.serving.batch_ids import Ids
-    from attrition.serving.control import ServeStatus
-    from attrition.serving.log_commit import CommitStatus
-    from attrition.serving.traffic import Traffic as ServedTraffic
     from attrition.stations.access import Access
     from attrition.stations.alerts import Alerts
     from attrition.stations.audit import Audit
     from attrition.stations.certificates import Certificates
+    from attrition.stations.data import Data
     from attrition.stations.models import Models
     from attrition.stations.monitoring import Monitoring
+    from attrition.stations.outcomes import Outcomes
     from attrition.stations.performance import Performance
+    from attrition.stations.predictions import Predictions
     from attrition.stations.privacy import Privacy
+    from attrition.stations.serving import Serving
     from attrition.stations.traffic import Traffic
     from attrition.training.search import TrialUpdate
 
@@ -106,6 +98,8 @@ class Workspace:
     @cached_property
     def data(self) -> Data:
         """Extracts, quality findings and snapshots."""
+        from attrition.stations.data import Data
+
         return Data(self.settings, self.guard)
 
     @cached_property
@@ -146,17 +140,23 @@ class Workspace:
     @cached_property
     def serving(self) -> Serving:
         """The HTTP endpoint on Ray Serve."""
-        return Serving(self, self._export)
+        from attrition.stations.serving import Serving
+
+        return Serving(self.settings, self.guard, self._export)
 
     @cached_property
     def predictions(self) -> Predictions:
         """What the endpoint answered."""
+        from attrition.stations.predictions import Predictions
+
         return Predictions(self.settings, self.guard)
 
     @cached_property
     def outcomes(self) -> Outcomes:
         """Who left, and when."""
-        return Outcomes(self)
+        from attrition.stations.outcomes import Outcomes
+
+        return Outcomes(self.settings, self.guard, self.data, self.predictions)
 
     @cached_property
     def monitoring(self) -> Monitoring:
@@ -272,7 +272,7 @@ class Workspace:
         search_plan, policy = SearchPlan.load(plan), _policy(gates)
         hooks = runs.Hooks(on_trial, on_step)
         with self.guard.acting(Action.TRAIN, f"plan {search_plan.name}", details={"resume": resume}) as entry:
-            dataset = _dataset(self.data.tables, snapshot)
+            dataset = stored_dataset(self.data.tables, snapshot)
             entry.data_version = str(dataset.snapshot.version)
             probe(self.settings)  # a server that does not answer must not cost the start of a Ray first
             self._ray_for_search(hooks)
@@ -302,7 +302,7 @@ class Workspace:
             parameters = {**defaults, **(parameters or {})}
         search_plan, policy = SearchPlan.load(plan), _policy(gates)
         with self.guard.acting(Action.TRAIN, f"family {family}") as entry:
-            dataset = _dataset(self.data.tables, snapshot)
+            dataset = stored_dataset(self.data.tables, snapshot)
             entry.data_version = str(dataset.snapshot.version)
             run = runs.train(
                 self._registry,
@@ -345,7 +345,7 @@ class Workspace:
             min_auc=min_auc, min_accuracy=min_accuracy, bias_threshold=bias_threshold, check_fairness=check_fairness
         )
         with self.guard.acting(Action.VALIDATE, f"model {ref}") as entry:
-            judgement = runs.validate(self._registry, partial(_dataset, self.data.tables), ref, policy)
+            judgement = runs.validate(self._registry, partial(stored_dataset, self.data.tables), ref, policy)
             entry.details["verdict"] = str(judgement.verdict.outcome)
             return judgement
 
@@ -358,7 +358,7 @@ class Workspace:
         from attrition.training.plan import SearchPlan
 
         self.guard.require(Action.MODEL_VIEW, "models")
-        return runs.reproduced(self._registry, _dataset(self.data.tables, snapshot), SearchPlan.load(plan))
+        return runs.reproduced(self._registry, stored_dataset(self.data.tables, snapshot), SearchPlan.load(plan))
 
     def score(
         self,
@@ -409,7 +409,7 @@ class Workspace:
         from attrition.serving import batch_execution
         from attrition.serving.batch import plan_batch, run_batch
 
-        with self.guard.acting(Action.BATCH_SCORE, _file("batch", source)) as entry:
+        with self.guard.acting(Action.BATCH_SCORE, file_subject("batch", source)) as entry:
             batch = plan_batch(
                 source,
                 target,
@@ -428,7 +428,7 @@ class Workspace:
                 execute = batch_execution.on_ray
             result = run_batch(batch, execute, overwrite=overwrite, on_progress=on_progress)
             entry.model_version = result.version
-            entry.details |= {"rows": result.n_rows, "target": _file("output", target)}
+            entry.details |= {"rows": result.n_rows, "target": file_subject("output", target)}
             return result
 
     def explain(
@@ -496,341 +496,6 @@ class Workspace:
         from attrition.cluster import endpoint
 
         return self._open.enter_context(Client(url or endpoint.url(self.settings)))
-
-
-class Data:
-    """Extracts in, snapshots out; reached as ``Workspace.data``."""
-
-    def __init__(self, settings: Settings, guard: Guard) -> None:
-        self._settings = settings
-        self._guard = guard
-
-    @cached_property
-    def tables(self) -> Tables:
-        """The Delta tables of this project."""
-        from attrition.data.tables import Tables
-
-        self._settings.prepare_home()
-        return Tables(self._settings.tables)
-
-    @cached_property
-    def key(self) -> PseudonymKey:
-        """The key that turns employee ids into pseudonyms; created on first use."""
-        from attrition.governance.privacy import PseudonymKey
-
-        self._settings.prepare_home()
-        assert self._settings.key_file is not None  # Settings.from_environment resolves it
-        return PseudonymKey.load_or_create(self._settings.key_file)
-
-    def extract(
-        self, path: str | Path, mapping: str | Path | None = None, *, schema: str | Path | None = None
-    ) -> Extract:
-        """Read a CSV, CSV.gz or Parquet extract into an employee table; nothing is stored.
-
-        Parameters
-        ----------
-        path
-            File or folder.
-        mapping
-            Mapping by path or shipped name; None: the extract has canonical names.
-        schema
-            YAML file of an own :class:`~attrition.data.schema.FeatureSchema`; None: the nine HR features.
-
-        Raises
-        ------
-        ExtractError, ConfigError, InsufficientData
-            With every fault of the file and its mapping.
-        """
-        from attrition.data.extracts import read_extract
-        from attrition.data.schema import FeatureSchema
-
-        features = None if schema is None else FeatureSchema.from_yaml(schema)
-        return read_extract(path, mapping, self.key, features)
-
-    def check(
-        self, path: str | Path, mapping: str | Path | None = None, *, schema: str | Path | None = None
-    ) -> QualityReport:
-        """Every quality finding of an extract, see :meth:`extract`; nothing is stored."""
-        from attrition.data.quality import check_quality
-
-        return check_quality(self.extract(path, mapping, schema=schema))
-
-    def load(self, path: str | Path, mapping: str | Path | None = None, *, schema: str | Path | None = None) -> Dataset:
-        """Read, check and repair an extract, see :meth:`extract`, and store it as a snapshot.
-
-        The same content with the same findings again yields the existing snapshot. Persons who were erased are left
-        out.
-        """
-        from attrition.data.dataset import Dataset
-        from attrition.data.quality import check_quality, repair
-
-        with self._guard.acting(Action.DATA_IMPORT, _file("extract", path)) as entry:
-            extract = self.extract(path, mapping, schema=schema)
-            extract = extract.take(~self.tables.erased_rows(extract.table))
-            report = check_quality(extract)
-            table = repair(extract.table, report)
-            snapshot = self.tables.write_snapshot(table, report)
-            if snapshot.n_rows < len(table):  # somebody was erased at this very moment
-                table = self.tables.without_erased(table)
-            entry.data_version = str(snapshot.version)
-            entry.details["content_hash"] = snapshot.content_hash
-            return Dataset(table, snapshot, report)
-
-    def read(self, version: int | None = None) -> Dataset:
-        """A stored snapshot, the latest when `version` is None.
-
-        Raises
-        ------
-        NotFound
-            Nothing is stored, or not this version.
-        """
-        with self._guard.acting(Action.DATA_VIEW, "snapshot") as entry:
-            dataset = _dataset(self.tables, version)
-            entry.data_version = str(dataset.snapshot.version)
-            return dataset
-
-    def snapshots(self) -> list[SnapshotRef]:
-        """Every stored snapshot, oldest first."""
-        self._guard.require(Action.DATA_VIEW, "snapshots")
-        return self.tables.snapshots()
-
-    def simulate(
-        self,
-        path: str | Path | None = None,
-        *,
-        n_employees: int = 15_000,
-        n_quarters: int = 1,
-        seed: int = 42,
-        scenario: str | None = None,
-    ) -> Path:
-        """Write the extract of a simulated workforce and return its path; not evidence about real people."""
-        from pathlib import Path
-
-        from attrition.data.workforce import simulate, write_extract
-
-        frame = simulate(n_employees, n_quarters=n_quarters, seed=seed, scenario=scenario)
-        target = Path(path) if path else self._settings.home / "extracts" / f"workforce-{n_employees}-{seed}.csv.gz"
-        return write_extract(frame, target)
-
-
-class Serving:
-    """The served application; reached as ``Workspace.serving``."""
-
-    def __init__(self, workspace: Workspace, export: Callable[[str], BundleRef]) -> None:
-        self._workspace = workspace
-        self._export = export
-
-    def up(
-        self,
-        ref: str | None = None,
-        *,
-        config: str | Path = "local",
-        replace: bool = False,
-        justification: str | None = None,
-    ) -> ServeStatus:
-        """Serve a registered version over HTTP and return once it answers.
-
-        Parameters
-        ----------
-        ref
-            Version or alias; verified against its manifest before a replica loads it. None keeps the traffic of an
-            endpoint that runs, and serves the champion when none does.
-        config
-            Serve configuration by path or shipped name.
-        replace
-            Drop the split, pins and shadows of an endpoint that runs.
-
-        Raises
-        ------
-        UsageError
-            The endpoint runs with a split, pins or shadows, and `ref` would replace them.
-        NotFound, IntegrityError
-            The version does not exist or its bytes changed.
-        PortInUse, ServingError, RayUnreachable
-            The endpoint cannot be brought up.
-        """
-        from attrition.cluster import endpoint
-
-        workspace = self._workspace
-        with workspace.guard.acting(Action.DEPLOY, "endpoint", justification=justification) as entry:
-
-            def traffic(live: ServedTraffic | None) -> ServedTraffic:
-                wanted = endpoint.wanted(live, ref, self._export, replace=replace)
-                answering = [variant for variant in wanted.variants if variant.weight]
-                entry.model_version = ", ".join(variant.version for variant in answering)
-                entry.details["manifest_sha256"] = ", ".join(variant.manifest_sha256 for variant in answering)
-                return wanted
-
-            entry.details["config"] = str(config)[-200:]
-            return endpoint.up(workspace.settings, traffic, config, actor=entry.actor)
-
-    def require_free_port(self) -> None:
-        """Return when nobody listens on the endpoint's port, so that :meth:`up` can take it.
-
-        Raises
-        ------
-        PortInUse
-            Somebody does.
-        """
-        from attrition.cluster import endpoint
-
-        endpoint.require_free_port(self._workspace.settings)
-
-    def status(self) -> ServeStatus:
-        """What is served, by how many replicas, at which addresses."""
-        from attrition.cluster import endpoint
-
-        return endpoint.status(self._workspace.settings)
-
-    def down(self, *, justification: str | None = None) -> bool:
-        """Stop serving, and the local Ray head if :meth:`up` started it; False when nothing was served."""
-        from attrition.cluster import endpoint
-
-        with self._workspace.guard.acting(Action.DEPLOY, "endpoint", justification=justification) as entry:
-            entry.details["stopped"] = stopped = endpoint.down(self._workspace.settings)
-            return stopped
-
-
-class Predictions:
-    """The log of predictions; reached as ``Workspace.predictions``."""
-
-    def __init__(self, settings: Settings, guard: Guard) -> None:
-        from attrition.data.predictions import PredictionTable
-
-        self._settings = settings
-        self._guard = guard
-        self.table = PredictionTable(settings.tables)
-
-    def tail(self, n: int = 20) -> pd.DataFrame:
-        """The last `n` predictions, the oldest of them first; columns as in :mod:`attrition.data.predictions`.
-
-        Raises
-        ------
-        NotFound
-            Nothing was logged yet.
-        """
-        with self._guard.acting(Action.PREDICTION_VIEW, "predictions", details={"rows": n}):
-            return self.table.tail(n)
-
-    def between(self, start: datetime | None = None, end: datetime | None = None) -> pd.DataFrame:
-        """Predictions with ``start <= time < end``, in the order of time; a time without a zone is UTC."""
-        with self._guard.acting(Action.PREDICTION_VIEW, "predictions") as entry:
-            frame = self.table.between(_utc(start), _utc(end))
-            entry.details["rows"] = len(frame)
-            return frame
-
-    def export(self, path: str | Path, start: datetime | None = None, end: datetime | None = None) -> int:
-        """Write the predictions of a period to a ``.parquet`` or ``.csv`` file; how many they are.
-
-        Raises
-        ------
-        UsageError
-            Another suffix, or a place that cannot be written.
-        NotFound
-            Nothing was logged yet.
-        """
-        with self._guard.acting(Action.PREDICTION_VIEW, _file("predictions to", path)) as entry:
-            entry.details["rows"] = n_rows = self.table.export(path, _utc(start), _utc(end))
-            return n_rows
-
-    def recover(self) -> CommitStatus | None:
-        """Commit what killed replicas left on this machine; None when the endpoint runs, which does that itself."""
-        from attrition.serving.log_commit import commit_orphans
-
-        return commit_orphans(self._settings.home / "spool", self._settings.tables)
-
-    def compact(self, *, today: bool = False) -> Compaction:
-        """Merge the small files of the log into few; a node that serves does so each day by itself.
-
-        Parameters
-        ----------
-        today
-            Also those of the current day, UTC. While the endpoint answers, that usually fails: the day still grows.
-
-        Raises
-        ------
-        NotFound
-            Nothing was logged yet.
-        PlatformError
-            Another process wrote to the same day, or the storage does not answer.
-        """
-        from datetime import UTC, datetime
-
-        return self.table.compact(None if today else datetime.now(UTC).date())
-
-
-class Outcomes:
-    """Who left, and when; reached as ``Workspace.outcomes``."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        from attrition.data.outcomes import OutcomeTable
-
-        self._workspace = workspace
-        self.table = OutcomeTable(workspace.settings.tables)
-
-    def load(self, path: str | Path) -> Recorded:
-        """Record the outcomes in a CSV or Parquet file; the same file again changes nothing.
-
-        Raises
-        ------
-        ExtractError
-            The file cannot be used; all faults at once.
-        """
-        from datetime import UTC, datetime
-
-        from attrition.data.outcome_files import read_outcomes
-        from attrition.governance.identity import Pseudonymiser
-
-        now = datetime.now(UTC)
-        with self._workspace.guard.acting(Action.OUTCOME_IMPORT, _file("outcomes", path)) as entry:
-            outcomes = read_outcomes(path, Pseudonymiser(self._workspace.data.key), now=now)
-            recorded = self.table.record(outcomes, now=now)
-            entry.details |= {"rows": recorded.n_rows, "new": recorded.n_new}
-            return recorded
-
-    def compact(self) -> Compaction:
-        """Merge the small files of the table into few, see :meth:`Predictions.compact`."""
-        return self.table.compact()
-
-    def labels(self, horizon_days: int, *, as_of: datetime) -> pd.DataFrame:
-        """Every logged prediction with what became of it; see :func:`attrition.data.maturity.matured_labels`.
-
-        Parameters
-        ----------
-        horizon_days
-            Of the versions that predicted.
-        as_of
-            Moment up to which outcomes are complete; without a zone it is UTC.
-        """
-        from attrition.data.maturity import matured_labels
-
-        moment = _utc(as_of)
-        assert moment is not None
-        predictions = self._workspace.predictions.between(end=moment)
-        known = self.table.current(moment)
-        return predictions.join(matured_labels(predictions, known, horizon_days=horizon_days, as_of=moment))
-
-
-def _dataset(tables: Tables, version: int | None) -> Dataset:
-    """A stored snapshot with its findings."""
-    from attrition.data.dataset import Dataset
-    from attrition.data.quality import check_quality
-
-    table, snapshot = tables.read_snapshot(version)
-    return Dataset(table, snapshot, tables.quality(snapshot.version) or check_quality(table))
-
-
-def _file(what: str, path: str | Path) -> str:
-    """A file as the subject of an audit event: its name, without what could forge a line of a listing."""
-    # an address may hold a secret before its path and behind it
-    name = Path(urlsplit(str(path)).path if "://" in str(path) else path).name
-    return f"{what} {''.join(c if c.isprintable() else '?' for c in name)}"[:256]
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    from datetime import UTC
-
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def _policy(gates: str | Path | None) -> GatePolicy:

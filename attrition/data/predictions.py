@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrition.data import delta
 from attrition.data.delta import AppendOnlyTable, Compaction, transaction
+from attrition.data.moments import in_utc
 from attrition.data.tombstones import Tombstones
 from attrition.errors import Fault, NotFound, PlatformError, UsageError
 
@@ -292,7 +293,7 @@ class PredictionTable:
         days = {
             date.fromisoformat(str(file["partition.day"]))
             for file in pa.table(table.get_add_actions(flatten=True)).to_pylist()
-            if file["num_records"] and _utc(file["min.time"]) < end and _utc(file["max.time"]) >= start
+            if file["num_records"] and in_utc(file["min.time"]) < end and in_utc(file["max.time"]) >= start
         }
         return Look(table.version(), tuple(sorted(days)), frozenset(table.to_pyarrow_dataset().schema.names))
 
@@ -447,7 +448,7 @@ class PredictionTable:
             if n_found >= n:
                 break
             n_found += file["num_records"]
-            since = min(since, _utc(file["min.time"]))
+            since = min(since, in_utc(file["min.time"]))
         return since
 
     def _open(self) -> DeltaTable:
@@ -456,10 +457,6 @@ class PredictionTable:
         except NotFound as error:
             remedy = "they arrive a few seconds after the first answer of `attrition serve up`"
             raise NotFound(Fault(self.uri, "no prediction was logged yet", "", remedy)) from error
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _is_within(day: str, start: datetime | None, end: datetime | None) -> bool:

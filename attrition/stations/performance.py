@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attrition.data.moments import in_utc
 from attrition.errors import Fault, NotFound
 from attrition.governance.actions import Action
 
@@ -99,7 +100,7 @@ class Performance:
             version = None if ref is None else self._registry().resolve(ref).version
             entry.model_version = version
             outcomes = OutcomeTable(self._settings.tables)
-            moment = _complete_until(outcomes.current(), present) if as_of is None else _utc(as_of)
+            moment = _complete_until(outcomes.current(), present) if as_of is None else in_utc(as_of)
             rows = self._predictions(version)
             report = assess_performance(
                 rows,
@@ -161,7 +162,7 @@ class Performance:
             package = self._registry().load(version)
             outcomes = OutcomeTable(self._settings.tables)
             known = outcomes.current()
-            moment = None if known.empty else (_complete_until(known, present) if as_of is None else _utc(as_of))
+            moment = None if known.empty else (_complete_until(known, present) if as_of is None else in_utc(as_of))
             estimate = estimate_window(
                 self._predictions(version, *period),
                 None if moment is None else outcomes.current(moment),
@@ -209,7 +210,3 @@ def _complete_until(outcomes: pd.DataFrame, now: datetime) -> datetime:
         raise NotFound(Fault("outcomes", "none was recorded, so no prediction has a label", "", remedy))
     latest: datetime = outcomes["observed_at"].max().to_pydatetime()
     return min(latest, now)
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
