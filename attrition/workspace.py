@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from attrition.stations.audit import Audit
     from attrition.stations.certificates import Certificates
     from attrition.stations.data import Data
+    from attrition.stations.jobs import Jobs
     from attrition.stations.models import Models
     from attrition.stations.monitoring import Monitoring
     from attrition.stations.outcomes import Outcomes
@@ -195,6 +196,13 @@ class Workspace:
 
     def _export(self, ref: str) -> BundleRef:
         return self._registry.export_bundle(ref)  # the registry is opened only for a version that is not served yet
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Commands that run on the cluster."""
+        from attrition.stations.jobs import Jobs
+
+        return Jobs(self.settings, self.guard)
 
     @cached_property
     def audit(self) -> Audit:

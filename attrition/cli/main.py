@@ -18,6 +18,7 @@ from attrition.cli import (
     data,
     drift,
     explain,
+    jobs,
     models,
     outcomes,
     performance,
@@ -118,6 +119,7 @@ app.add_typer(traffic.app, name="traffic")
 app.add_typer(access.app, name="access")
 app.add_typer(audit.app, name="audit")
 app.add_typer(drift.app, name="drift")
+app.add_typer(jobs.app, name="jobs")
 
 
 def main() -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrition.cluster.environment import LOOPBACK, is_taken
 from attrition.cluster.local_head import find_local_head, has_died, start_local_head, stop_local_head
+from attrition.cluster.ray_token import ray_token
 from attrition.cluster.session import active_session, connect
 from attrition.errors import ConfigError, Fault, PlatformError, PortInUse, RayUnreachable, ServingError, UsageError
 from attrition.serving import changes
@@ -27,6 +26,7 @@ from attrition.serving.traffic_history import ChangeOutcome, TrafficHistory, kee
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sized
+    from pathlib import Path
 
     from attrition.registry.bundle import BundleRef
     from attrition.serving.traffic import Traffic
@@ -279,20 +279,7 @@ def _control(settings: Settings, dashboard_url: str) -> ServeControl:
         raise ConfigError(
             Fault("Ray", "runs without its dashboard, which deploys applications", remedy="start it with the dashboard")
         )
-    return ServeControl(dashboard_url, settings.serve_url, token=_token())
-
-
-def _token() -> str:
-    """Ray's authentication token, found as Ray's own clients find it; empty when authentication is off."""
-    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
-        return ""
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return os.environ["RAY_AUTH_TOKEN"]
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
+    return ServeControl(dashboard_url, settings.serve_url, token=ray_token())
 
 
 def _check_port(settings: Settings, control: ServeControl) -> None:

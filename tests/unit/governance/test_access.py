@@ -52,6 +52,8 @@ TABLE = {
     "monitoring.alert": "ELD--O",
     "retraining.decide": "EL---O",
     "experiment.run": "ELD--O",
+    "cluster.job": "EL---O",
+    "cluster.change": "EL---O",
     "access.manage": "-L----",
     "access.view": "-L-A--",
     "access.denied": "------",
