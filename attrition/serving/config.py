@@ -245,9 +245,17 @@ class ServeConfig(_Strict):
         )
 
     def request(
-        self, traffic: Traffic, log: LogConfig | None, access: AccessOptions | None = None, *, host: str, port: int
+        self,
+        traffic: Traffic | None,
+        log: LogConfig | None,
+        access: AccessOptions | None = None,
+        *,
+        host: str,
+        port: int,
     ) -> dict[str, Any]:
         """Body of Serve's declarative REST call: this file, the addresses and the traffic.
+
+        With `traffic` None replicas start without a version and answer 503 until they are given one.
 
         Without the deployments of placed variants, which must run before the gateway gets the traffic; see
         :func:`attrition.serving.placement.placed_applications`.
@@ -262,7 +270,8 @@ class ServeConfig(_Strict):
         for deployment in document["applications"][0]["deployments"]:
             if deployment["name"] != GATEWAY:
                 continue
-            deployment["user_config"] = traffic.model_dump(mode="json")
+            if traffic is not None:
+                deployment["user_config"] = traffic.model_dump(mode="json")
             if lane.is_open and "autoscaling_config" in deployment:
                 deployment["autoscaling_config"]["policy"] = {"policy_function": BY_LOAD}
         return document
