@@ -41,7 +41,8 @@ def build_text(folder: Path) -> str:
     command = _kustomize()
     if command is None:
         pytest.skip(
-            "kustomize 5 is not installed (go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1, or kubectl 1.27)"
+            allow_module_level=True,
+            reason="kustomize 5 is missing: go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1, or kubectl 1.27",
         )
     done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
