@@ -196,7 +196,9 @@ class RolePolicy(BaseModel):
             raise ConfigError(Fault(f"role {name[:60]!r}", "does not exist", f"roles: {', '.join(self.roles)}"))
         return name
 
-    def require_other_eyes(self, approver: Principal, authors: Iterable[str], subject: str) -> None:
+    def require_other_eyes(
+        self, approver: Principal, authors: Iterable[str], subject: str, *, vouched_by: Iterable[str] = ()
+    ) -> None:
         """Return when a principal may approve what `authors` made.
 
         Parameters
@@ -207,11 +209,15 @@ class RolePolicy(BaseModel):
             Names of those who trained and registered the version; empty names are unknown persons.
         subject
             What is approved, for the message: ``version 1.1.0``.
+        vouched_by
+            Who made the approver's key, and the keys of those
+            (:func:`~attrition.governance.access_keys.vouchers`): a key that an author made may be a second name.
 
         Raises
         ------
         AccessDenied
-            Four eyes are asked for, and the approver is one of the authors, or nobody knows who they are.
+            Four eyes are asked for, and the approver is one of the authors or has a key from one, or nobody knows who
+            they are.
         """
         if not self.four_eyes:
             return
@@ -222,3 +228,9 @@ class RolePolicy(BaseModel):
         if any(approver.is_same_person(name) for name in known):
             remedy = "have somebody else who may approve look at it"
             raise AccessDenied(Fault(subject, f"was made by {approver.name}", "its author may not approve it", remedy))
+        own = {name.strip().casefold() for name in known}
+        made = [name for name in vouched_by if name.strip().casefold() in own]
+        if made:
+            found = f"was made by {made[0]}, from whom the key of {approver.name} comes"
+            remedy = "have somebody approve it whose key comes from somebody else"
+            raise AccessDenied(Fault(subject, found, "its author may not say who approves it", remedy))

@@ -23,6 +23,8 @@ from attrition.errors import AccessUnavailable, Fault, NotAuthenticated, NotFoun
 from attrition.governance.access import Method, Principal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import Engine
 
 PREFIX = "attr_"
@@ -30,6 +32,7 @@ PREFIX = "attr_"
 
 TABLE = "api_keys"
 
+_LOCK = int.from_bytes(sha256(b"attrition/api-keys/lock").digest()[:8], "big", signed=True)
 _ID_BYTES, _SECRET_BYTES, _SALT_BYTES = 6, 32, 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DOMAIN = b"attrition/api-key\x00"
@@ -188,6 +191,27 @@ def check_key(key: ApiKey | None, secret: str, now: datetime) -> Principal:
     return key.principal
 
 
+def vouchers(keys: Mapping[str, ApiKey], key_id: str) -> tuple[str, ...]:
+    """Who made a key, who made the keys of those, and so on: the names behind a principal, the nearest first.
+
+    Parameters
+    ----------
+    keys
+        Every key by id, also revoked ones: whoever made a key made it, whatever became of their own.
+    key_id
+        Of the principal; an unknown or empty one has nobody behind it.
+    """
+    key = keys.get(key_id)
+    found: dict[str, str] = {}
+    waiting = [] if key is None else [key.created_by]
+    while waiting:
+        name = waiting.pop(0)
+        if name.casefold() not in found:
+            found[name.casefold()] = name
+            waiting += [other.created_by for other in keys.values() if other.name.casefold() == name.casefold()]
+    return tuple(found.values())
+
+
 class KeyStore:
     """The table of keys.
 
@@ -211,9 +235,6 @@ class KeyStore:
         AccessUnavailable
             The database does not answer.
         """
-        if any(other.name == key.name and other.state(key.created_at) == "active" for other in self.keys().values()):
-            remedy = f"revoke it first (attrition access key revoke {key.name}), or take another name"
-            raise UsageError(Fault(f"name {key.name}", "an active key has it", remedy=remedy))
         row = {
             "id": key.id,
             "name": key.name,
@@ -224,7 +245,21 @@ class KeyStore:
             "created_by": key.created_by,
             "expires_at": _microseconds(key.expires_at),
         }
-        self._run(lambda connection, table: connection.execute(table.insert().values(**row)))
+
+        def insert(connection: Any, table: Any) -> bool:
+            """Look and insert in one statement, so that of two writers with one name the second finds the first."""
+            import sqlalchemy as sa
+
+            if connection.dialect.name == "postgresql":  # whose statements do not see what is not committed yet
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+            valid = sa.or_(table.c.expires_at.is_(None), table.c.expires_at > row["created_at"])
+            taken = sa.exists().where(table.c.name == key.name, table.c.revoked_at.is_(None), valid)
+            values = sa.select(*(sa.literal(value, table.c[name].type) for name, value in row.items())).where(~taken)
+            return bool(connection.execute(table.insert().from_select(list(row), values)).rowcount)
+
+        if not self._run(insert):
+            remedy = f"revoke it first (attrition access key revoke {key.name}), or take another name"
+            raise UsageError(Fault(f"name {key.name}", "an active key has it", remedy=remedy))
 
     def keys(self) -> dict[str, ApiKey]:
         """Every key by id, also expired and revoked ones, oldest first.
@@ -240,8 +275,13 @@ class KeyStore:
 
         return {row.id: _key(row) for row in self._run(read)}
 
-    def revoke(self, ref: str, now: datetime) -> ApiKey:
-        """End a key, by id or by the name of the active key that has it; a revoked one stays as it is.
+    def revoke(self, ref: str, now: datetime) -> tuple[ApiKey, ...]:
+        """End a key by its id, or every key of a name; one that is revoked stays as it is.
+
+        Returns
+        -------
+        tuple of ApiKey
+            The keys that `ref` names, as they are now; at least one.
 
         Raises
         ------
@@ -252,17 +292,16 @@ class KeyStore:
         """
         keys = self.keys()
         named = [key for key in keys.values() if key.name == ref and key.revoked_at is None]
-        found = keys.get(ref) or (named[-1] if named else None)
-        if found is None:
+        found = [keys[ref]] if ref in keys else named
+        if not found:
             active = ", ".join(key.name for key in keys.values() if key.state(now) == "active")[:200] or "none"
             remedy = "attrition access key list"
             raise NotFound(Fault(f"API key {ref[:60]}", "does not exist", f"active: {active}", remedy))
-        if found.revoked_at is not None:
-            return found
-        revoked = replace(found, revoked_at=now)
-        change = {"revoked_at": _microseconds(revoked.revoked_at)}
-        self._run(lambda connection, table: connection.execute(table.update().where(table.c.id == found.id), change))
-        return revoked
+        ids = [key.id for key in found if key.revoked_at is None]
+        change = {"revoked_at": _microseconds(now)}
+        if ids:
+            self._run(lambda connection, table: connection.execute(table.update().where(table.c.id.in_(ids)), change))
+        return tuple(replace(key, revoked_at=now) if key.id in ids else key for key in found)
 
     def authenticate(self, text: str, now: datetime) -> Principal:
         """Whom a key stands for.
@@ -305,12 +344,24 @@ class KeyStore:
                 return work(connection, _table())
         except ImportError as error:
             remedy = "pip install 'attrition[postgres]'"
-            raise AccessUnavailable(Fault(TABLE, "the database's driver is not installed", remedy=remedy)) from error
+            raise AccessUnavailable(Fault(self._where, "the driver is not installed", remedy=remedy)) from error
         except SQLAlchemyError as error:
             self.close()
-            found = "the database of API keys does not answer"
-            # neither address nor driver's message: they may hold its password
-            raise AccessUnavailable(Fault(TABLE, found, remedy="check ATTRITION_DATABASE_URL")) from error
+            # not the driver's message, which may hold the password
+            remedy = "check the database and ATTRITION_DATABASE_URL"
+            raise AccessUnavailable(Fault(self._where, "does not answer", remedy=remedy)) from error
+
+    @property
+    def _where(self) -> str:
+        """The database, for messages: without its password and without what else stands behind its name."""
+        from sqlalchemy import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            address = make_url(self._url).set(query={}).render_as_string(hide_password=True)
+        except (ArgumentError, ValueError):  # whose words may repeat a password
+            return "database of API keys"
+        return f"database of API keys {address}"
 
 
 def _engine(url: str) -> Engine:

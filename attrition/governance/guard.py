@@ -127,6 +127,21 @@ class Guard:
         """
         return identify(self._settings, self.config, now=self._clock(), environ=self._environ)
 
+    def vouchers(self, principal: Principal) -> tuple[str, ...]:
+        """Who made the key of a principal, and the keys of those; nobody where access is open or a token says who asks.
+
+        Raises
+        ------
+        AccessUnavailable
+            The database of keys does not answer.
+        """
+        if not principal.key_id:
+            return ()
+        from attrition.governance.access_keys import KeyStore, vouchers
+
+        with KeyStore(self._settings.database_url) as store:
+            return vouchers(store.keys(), principal.key_id)
+
     def require(self, action: Action, subject: str) -> Principal:
         """Who asks, when they may do it; only a refusal is recorded. For reading what concerns no person.
 
@@ -142,7 +157,7 @@ class Guard:
             principal = self.identify()
             self.config.policy.require(principal, action)
         except AccessError as error:
-            self._record_refusal(action, subject, principal, error)
+            self.record_refusal(action, subject, principal, error)
             raise
         return principal
 
@@ -213,7 +228,8 @@ class Guard:
         except AttritionError:
             logger.exception("%s was done, but only its start is in the audit log", action)
 
-    def _record_refusal(self, action: Action, subject: str, principal: Principal | None, error: AccessError) -> None:
+    def record_refusal(self, action: Action, subject: str, principal: Principal | None, error: AccessError) -> None:
+        """Record that somebody was refused; None is somebody who is not known."""
         entry = Entry(principal or Principal(NOBODY), subject, details={"error": type(error).__name__})
         try:
             self._record(action, Outcome.DENIED, entry, secrets.token_hex(16))

@@ -6,7 +6,8 @@ performance    no gate about its quality failed, and the gates admit it
 fairness       it was compared between groups, and no fairness gate failed
 explainability what it relies on is stored, and single explanations add up to what it answers
 audit trail    the audit log is intact, and has the import, the training and the registration
-security       every file is what was registered, and no pinned dependency has a known vulnerability
+security       every file is what was registered, and no pinned dependency has a known vulnerability; NOT CHECKED
+               where no scanner could look
 privacy        it reads neither ids nor sensitive attributes, its sample shows neither, and the pseudonym key is safe
 approval       somebody who may, and who did not make it, approved exactly these bytes
 ============== ======================================================================================================
@@ -86,6 +87,7 @@ class _Findings:
     def __init__(self) -> None:
         self.seen: list[str] = []
         self.faults: list[str] = []
+        self.unchecked: list[str] = []
         self.remedies: list[str] = []
 
     def note(self, ok: bool, good: str, bad: str, remedy: str) -> None:
@@ -96,11 +98,18 @@ class _Findings:
             self.faults.append(bad)
             self.remedies.append(remedy)
 
+    def miss(self, what: str, remedy: str) -> None:
+        """Record what could not be looked at, with what makes that possible."""
+        self.unchecked.append(what)
+        self.remedies.append(remedy)
+
     def check(self, name: str, *sources: str) -> Check:
         """What was collected; the faults first."""
-        outcome = CheckOutcome.FAIL if self.faults else CheckOutcome.PASS
+        outcome = CheckOutcome.NOT_CHECKED if self.unchecked else CheckOutcome.PASS
+        if self.faults:
+            outcome = CheckOutcome.FAIL
         remedy = "; ".join(dict.fromkeys(self.remedies))
-        return Check(name, outcome, (*self.faults, *(s for s in self.seen if s)), sources, remedy)
+        return Check(name, outcome, (*self.faults, *self.unchecked, *(s for s in self.seen if s)), sources, remedy)
 
 
 def metadata(evidence: Evidence) -> Check:
@@ -239,12 +248,16 @@ def security(evidence: Evidence) -> Check:
     found, files, scan = _Findings(), evidence.files, evidence.scan
     found.seen.append(f"{files.n_files} files, each as its SHA-256 in the manifest says.")
     found.seen.append(f"Scorer and pipeline differ by at most {evidence.package.parity.max_difference:.1e}.")
-    found.note(
-        not scan.vulnerable,
-        scan.summary,
-        f"Known vulnerabilities: {', '.join(scan.vulnerable)}.",
-        "upgrade these dependencies",
-    )
+    if scan.is_done:
+        found.note(
+            not scan.vulnerable,
+            scan.summary,
+            f"Known vulnerabilities: {', '.join(scan.vulnerable)}.",
+            "upgrade these dependencies",
+        )
+    else:
+        remedy = "install pip-audit beside attrition (pip install pip-audit) where it can ask its service"
+        found.miss(scan.summary, remedy)
     return found.check("security", f"manifest sha256 {files.manifest_sha256}")
 
 
@@ -297,10 +310,17 @@ def approval(evidence: Evidence) -> Check:
     last = bound[-1]
     authors = {author.strip().casefold() for author in version.authors}
     own = last.actor.strip().casefold() in authors
+    lent = [name for name in last.details.get("key_from", ()) if str(name).strip().casefold() in authors]
+    if own:
+        fault = f"Approved by {last.actor}, who made it."
+    elif lent:
+        fault = f"Approved by {last.actor}, whose key comes from {lent[0]}, who made it."
+    else:
+        fault = "Who made it is not recorded."
     found.note(
-        not (evidence.four_eyes and (own or not authors)),
+        not (evidence.four_eyes and (own or lent or not authors)),
         f"Approved by {last.actor} on {last.time[:10]}: {last.justification}.",
-        f"Approved by {last.actor}, who made it." if own else "Who made it is not recorded.",
+        fault,
         remedy,
     )
     return found.check("approval", f"event {last.sequence}")

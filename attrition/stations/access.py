@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from attrition.errors import AccessDenied, Fault, UsageError
+from attrition.errors import AccessDenied, Fault, IntegrityError, UsageError
 from attrition.governance.access_keys import KeyStore, key_reference, make_key
 from attrition.governance.actions import Action
+from attrition.governance.audit_events import Outcome
 from attrition.governance.credentials import local_user
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ class Access:
                 return made
 
     def revoke_key(self, ref: str, *, justification: str | None = None) -> ApiKey:
-        """End a key, by id, by name or by the key itself. The endpoint refuses it within its refresh interval.
+        """End a key, by id, by name or by the key itself; the newest of those that a name has.
+
+        The endpoint refuses it within its refresh interval.
 
         Raises
         ------
@@ -119,8 +122,8 @@ class Access:
         ):
             self._keep_one(store, ref)
             revoked = store.revoke(ref, datetime.now(UTC))
-            entry.details |= {"revoked": revoked.id, "role": revoked.role}
-            return revoked
+            entry.details |= {"revoked": ", ".join(key.id for key in revoked), "role": revoked[-1].role}
+            return revoked[-1]
 
     def _keep_one(self, store: KeyStore, ref: str) -> None:
         """Return unless nobody could manage access any more."""
@@ -138,14 +141,22 @@ class Access:
             )
 
     def _founder(self, store: KeyStore, role: str) -> Principal | None:
-        """The user of the operating system, when the first key of a closed project is made; else None."""
+        """The user of the operating system, when the first key of a closed project is made; else None.
+
+        No key although the audit log has events of them is a database that lost its keys, or was exchanged.
+        """
         if self._settings.access == "open" or self._guard.config.oidc is not None or store.keys():
             return None
         if Action.ACCESS_MANAGE not in self.policy.roles[role].actions:
             able = ", ".join(name for name, rule in self.policy.roles.items() if Action.ACCESS_MANAGE in rule.actions)
-            raise AccessDenied(
+            error = AccessDenied(
                 Fault("the first key", f"has role {role}, which may not make others", f"roles that may: {able}")
             )
+            self._guard.record_refusal(Action.ACCESS_MANAGE, "the first API key", local_user(), error)
+            raise error
+        if self._guard.audit.records(action=Action.ACCESS_MANAGE, outcome=Outcome.SUCCEEDED, limit=1):
+            remedy = "restore the database; without its keys nobody can be told from anybody else"
+            raise IntegrityError(Fault("API keys", "are gone, and the audit log has their creation", "", remedy))
         return local_user()
 
     def _store(self) -> KeyStore:

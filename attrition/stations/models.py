@@ -168,7 +168,8 @@ class Models:
         Raises
         ------
         AccessDenied
-            The approver may not, or made the version and the policy wants four eyes.
+            The approver may not; or the policy wants four eyes, and the approver made the version or has the key from
+            somebody who did.
         UsageError
             No justification.
         """
@@ -179,7 +180,11 @@ class Models:
             version = registry.resolve(ref)
             entry.model_version, entry.data_version = version.version, _data_version(version)
             entry.details["manifest_sha256"] = version.manifest_sha256
-            self._guard.config.policy.require_other_eyes(entry.principal, version.authors, f"version {version.version}")
+            vouched_by = self._guard.vouchers(entry.principal)
+            entry.details["key_from"] = list(vouched_by)
+            self._guard.config.policy.require_other_eyes(
+                entry.principal, version.authors, f"version {version.version}", vouched_by=vouched_by
+            )
             return registry.approve(
                 version.version, approver=entry.actor, justification=justification, now=datetime.now(UTC)
             )

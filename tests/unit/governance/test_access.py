@@ -118,6 +118,14 @@ def test_unknown_authors_are_not_somebody_else(authors):
         RolePolicy.default().require_other_eyes(Principal("ada"), authors, "version 1.1.0")
 
 
+def test_a_second_name_from_the_author_is_the_author():
+    """Who made the approver's key, at whatever distance, must not be an author either."""
+    policy, grace = RolePolicy.default(), Principal("grace", ("ml_lead",))
+    policy.require_other_eyes(grace, ("ada",), "version 1.1.0", vouched_by=("lead", "root"))
+    with pytest.raises(AccessDenied, match="made by Ada, from whom the key of grace comes"):
+        policy.require_other_eyes(grace, ("ada",), "version 1.1.0", vouched_by=("lead", "Ada"))
+
+
 def test_four_eyes_can_be_switched_off():
     """For somebody who works alone."""
     policy = RolePolicy.default().model_copy(update={"four_eyes": False})

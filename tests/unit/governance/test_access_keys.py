@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from attrition.errors import AccessUnavailable, NotAuthenticated, NotFound, UsageError
 from attrition.governance.access import Method
-from attrition.governance.access_keys import KeyStore, check_key, key_reference, make_key, parse_key
+from attrition.governance.access_keys import KeyStore, check_key, key_reference, make_key, parse_key, vouchers
 
 
 @pytest.fixture
@@ -91,11 +93,11 @@ def test_an_expired_key(store, add, now):
 def test_a_revoked_key(store, add, now, by_name):
     """By name or id; it stays in the list, and to revoke it again changes nothing."""
     made = add()
-    revoked = store.revoke("portal" if by_name else made.key.id, now + timedelta(hours=1))
+    (revoked,) = store.revoke("portal" if by_name else made.key.id, now + timedelta(hours=1))
     assert revoked.state(now) == "revoked"
     with pytest.raises(NotAuthenticated, match="was revoked on 2026-05-04"):
         store.authenticate(made.text, now + timedelta(hours=2))
-    assert store.revoke(made.key.id, now + timedelta(days=9)) == revoked
+    assert store.revoke(made.key.id, now + timedelta(days=9)) == (revoked,)
     assert [key.state(now) for key in store.keys().values()] == ["revoked"]
 
 
@@ -106,7 +108,49 @@ def test_a_name_is_free_again_when_its_key_is_not_active(store, add, now):
         add()
     store.revoke("portal", now)
     second = add()
-    assert store.revoke("portal", now + timedelta(days=1)).id == second.key.id
+    assert [key.id for key in store.revoke("portal", now + timedelta(days=1))] == [second.key.id]
+
+
+def test_names_behind_a_key(now):
+    """The nearest first, through revoked keys of the same name too; a circle ends."""
+
+    def made(name, by):
+        return make_key(name, "ml_lead", created_by=by, now=now).key
+
+    keys = [made("lead", "root"), made("ada", "lead"), made("Eve", "ada"), made("lead", "eve"), made("root", "lead")]
+    table = {key.id: key for key in keys}
+    assert vouchers(table, keys[2].id) == ("ada", "lead", "root", "eve")
+    assert vouchers(table, keys[0].id)[0] == "root"
+    assert vouchers(table, "") == vouchers(table, "no-such-key") == ()
+
+
+def test_a_name_is_taken_once_however_many_ask_at_once(path, now):
+    """Looking and inserting is one step: of eight writers one gets the name."""
+    url = f"sqlite:///{path}"
+    KeyStore(url).keys()
+    barrier = threading.Barrier(8)
+
+    def add(_):
+        with KeyStore(url) as store:
+            barrier.wait()
+            try:
+                store.add(make_key("portal", "scorer", created_by="x", now=now).key)
+            except UsageError:
+                return 0
+            return 1
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(add, range(8))) == 1
+    assert len(KeyStore(url).keys()) == 1
+
+
+def test_every_key_of_a_name_is_revoked(store, add, now):
+    """Also one that was made when the other had expired."""
+    add(days=1)
+    later = make_key("portal", "scorer", created_by="x", now=now + timedelta(days=2))
+    store.add(later.key)
+    assert len(store.revoke("portal", now + timedelta(days=2))) == 2
+    assert {key.state(now) for key in store.keys().values()} == {"revoked"}
 
 
 def test_an_unknown_key_cannot_be_revoked(store, add, now):
@@ -146,6 +190,8 @@ def test_a_database_that_does_not_answer(url, unused_port, now):
         store.authenticate("attr_0123456789ab_" + 43 * "x", now)
     assert "ATTRITION_DATABASE_URL" in str(caught.value)
     assert "hidden-word" not in str(caught.value)
+    if "127.0.0.1" in url:
+        assert f"user:***@127.0.0.1:{unused_port}/x" in str(caught.value)
 
 
 def test_a_database_that_is_none(path, now):
