@@ -24,6 +24,7 @@ from attrition.errors import AccessUnavailable, NotAuthenticated, UnknownSigning
 from attrition.governance.access_keys import PREFIX, check_key, parse_key
 from attrition.governance.access_tokens import verify_token
 from attrition.governance.actions import Action
+from attrition.serving.client_address import client_address
 from attrition.serving.permissions import EXACT, PUBLIC, methods_of, needed
 from attrition.serving.protocols.problems import Problem
 
@@ -46,6 +47,10 @@ MAX_KEY_SET_STALE_SECONDS = 86_400.0
 MAX_REMEMBERED = 10_000
 """Verified credentials; beyond it they are verified again, some 100 µs each for a token."""
 
+MAX_BUNDLES = 100
+"""Refusals that are told apart by their address between two reports; the others are told without one. Many addresses
+must not fill the audit log."""
+
 _TOKEN_SECONDS = 300.0
 """After which a remembered token is verified again, by the keys of then."""
 _MIN_PAUSE_SECONDS = 1.0
@@ -63,6 +68,25 @@ class _Verified:
     permitted: frozenset[str]
     until: float
     """Seconds since 1970; for keys also the end of what may be believed of the keys that were read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """What a bundle of refusals has in common.
+
+    Attributes
+    ----------
+    principal : Principal or None
+        None: nobody who is known, so the request had no valid key or token.
+    action : Action or None
+        What was wanted; None when nobody known wanted it.
+    address : str or None
+        Where the requests came from; None when it is not known, or when there were too many addresses.
+    """
+
+    principal: Principal | None
+    action: Action | None
+    address: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +116,7 @@ class AccessCheck:
     read_tokens
         Reads the provider's signing keys, given the greatest age that will do; None: no tokens are accepted.
     on_denied
-        Told by the background thread who was refused which action, and how often; for the audit log.
+        Told by the background thread who was refused which action from where, and how often; for the audit log.
     refresh_seconds, max_stale_seconds
         See `REFRESH_SECONDS` and `MAX_STALE_SECONDS`.
     clock
@@ -105,7 +129,7 @@ class AccessCheck:
         read_keys: Callable[[], Mapping[str, ApiKey]],
         read_tokens: Callable[[float | None], Mapping[str, SigningKey]] | None = None,
         *,
-        on_denied: Callable[[Principal, Action, int], None] | None = None,
+        on_denied: Callable[[Denied, int], None] | None = None,
         refresh_seconds: float = REFRESH_SECONDS,
         max_stale_seconds: float = MAX_STALE_SECONDS,
         clock: Callable[[], float] = time.time,
@@ -118,7 +142,7 @@ class AccessCheck:
         self._max_stale_seconds = max_stale_seconds
         self._clock = clock
         self._known = _Known()
-        self._denied: Counter[tuple[Principal, Action]] = Counter()
+        self._denied: Counter[Denied] = Counter()
         self._unknown_signer = False
         self._wake = threading.Event()
         self._stopped = False
@@ -144,12 +168,12 @@ class AccessCheck:
                 header = value
                 break
         if header is None:
-            return _unauthenticated("send an API key or a token as Authorization: Bearer ...", error="")
+            return self._turn_away(scope, "send an API key or a token as Authorization: Bearer ...", error="")
         known = self._known
         digest = sha256(header).digest()
         verified = known.verified.get(digest)
         if verified is None or verified.until <= self._clock():
-            found = self._verify(known, header)
+            found = self._verify(known, header, scope)
             if isinstance(found, Problem):
                 return found
             verified = found
@@ -159,7 +183,7 @@ class AccessCheck:
         scope["principal"] = verified.principal.name
         if permission in verified.permitted:
             return None
-        return self._refuse(verified.principal, permission, path)
+        return self._refuse(verified.principal, permission, path, scope)
 
     def refresh(self) -> None:
         """Read the keys and the key set once; what cannot be read stays as it was, and is said in the log."""
@@ -214,8 +238,15 @@ class AccessCheck:
     def _report(self) -> None:
         denied, self._denied = self._denied, Counter()
         if self._on_denied is not None:
-            for (principal, action), times in list(denied.items()):
-                self._on_denied(principal, action, times)
+            for bundle, times in list(denied.items()):
+                self._on_denied(bundle, times)
+
+    def _count(self, principal: Principal | None, action: Action | None, scope: Mapping[str, Any]) -> None:
+        bundle = Denied(principal, action, client_address(scope))
+        if bundle not in self._denied and len(self._denied) >= MAX_BUNDLES:
+            bundle = Denied(principal, action, None)
+        if bundle in self._denied or len(self._denied) < MAX_REMEMBERED:
+            self._denied[bundle] += 1
 
     def _valid_until(self, verified: _Verified, keys: Mapping[str, ApiKey], keys_until: float) -> float:
         """Until when remembered credentials hold by a new reading; 0 when they do not."""
@@ -226,17 +257,21 @@ class AccessCheck:
             return 0.0
         return min(keys_until, key.expires_at.timestamp() if key.expires_at else keys_until)
 
-    def _verify(self, known: _Known, header: bytes) -> _Verified | Problem:
+    def _verify(self, known: _Known, header: bytes, scope: Mapping[str, Any]) -> _Verified | Problem:
         scheme, _, text = header.decode("latin-1").partition(" ")
         text = text.strip()
         if scheme.lower() != "bearer" or not text:
-            return _unauthenticated("the header Authorization must be: Bearer, a blank, an API key or a token")
+            return self._turn_away(scope, "the header Authorization must be: Bearer, a blank, an API key or a token")
         try:
             return self._verify_key(known, text) if text.startswith(PREFIX) else self._verify_token(known, text)
         except AccessUnavailable as error:
             return _unavailable(str(error))
         except NotAuthenticated as error:
-            return _unauthenticated(str(error))
+            return self._turn_away(scope, str(error))
+
+    def _turn_away(self, scope: Mapping[str, Any], detail: str, *, error: str = "invalid_token") -> Problem:
+        self._count(None, None, scope)
+        return _unauthenticated(detail, error=error)
 
     def _verify_key(self, known: _Known, text: str) -> _Verified:
         now = self._clock()
@@ -273,7 +308,7 @@ class AccessCheck:
     def _permitted(self, principal: Principal) -> frozenset[str]:
         return frozenset(action.value for action in self._config.policy.actions_of(principal))
 
-    def _refuse(self, principal: Principal, permission: str | None, path: str) -> Problem:
+    def _refuse(self, principal: Principal, permission: str | None, path: str, scope: Mapping[str, Any]) -> Problem:
         if permission is None:
             methods = methods_of(path)
             if methods:
@@ -281,8 +316,7 @@ class AccessCheck:
                 detail = f"use {' or '.join(methods)}"
                 return Problem(405, "method-not-allowed", "The method is not allowed", detail, headers=headers)
             return Problem(404, "not-found", "Nothing is here", "the paths of this service are listed at /docs")
-        if len(self._denied) < MAX_REMEMBERED:
-            self._denied[principal, Action(permission)] += 1
+        self._count(principal, Action(permission), scope)
         roles = ", ".join(principal.roles) or "none"
         return Problem(
             403,
@@ -293,7 +327,7 @@ class AccessCheck:
         )
 
 
-def _unauthenticated(detail: str, *, error: str = "invalid_token") -> Problem:
+def _unauthenticated(detail: str, *, error: str) -> Problem:
     challenge = _REALM + (f', error="{error}"'.encode() if error else b"")
     headers = ((b"www-authenticate", challenge),)
     return Problem(401, "unauthenticated", "Say who asks", detail.rstrip("."), headers=headers)

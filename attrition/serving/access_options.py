@@ -20,8 +20,7 @@ from attrition.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from attrition.governance.access import Principal
-    from attrition.serving.access import AccessCheck
+    from attrition.serving.access import AccessCheck, Denied
 
 Mode = Literal["open", "closed"]
 
@@ -96,19 +95,32 @@ class AccessOptions(AccessTuning):
         return check
 
 
-def denial_log(database_url: str) -> Callable[[Principal, Action, int], None]:
-    """Function that records in the audit log who was refused which action, and how often since the last time.
+def denial_log(database_url: str) -> Callable[[Denied, int], None]:
+    """Function that records in the audit log who was refused what, from where, and how often since the last time.
 
     Refusals are recorded in bundles by the check's background thread: neither the scoring path nor whoever sends a
     million forbidden requests may wait for, or fill, the audit log.
     """
 
-    def record(principal: Principal, action: Action, times: int) -> None:
+    def record(denied: Denied, times: int) -> None:
         from attrition.governance.audit import AuditLog
         from attrition.governance.audit_events import Event, Outcome
+        from attrition.governance.guard import NOBODY
 
-        details = {"action": str(action), "times": times, "via": principal.via}
-        event = Event(Action.ACCESS_DENIED, "endpoint", Outcome.DENIED, actor=principal.name, details=details)
+        principal = denied.principal
+        details: dict[str, object] = {"times": times}
+        if denied.action is not None:
+            details["action"] = str(denied.action)
+        if principal is not None:
+            details["via"] = principal.via
+        event = Event(
+            Action.ACCESS_DENIED,
+            "endpoint",
+            Outcome.DENIED,
+            actor=NOBODY if principal is None else principal.name,
+            client_address=denied.address,
+            details=details,
+        )
         with AuditLog.open(database_url) as log:
             log.append(event)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrition.errors import AttritionError
 from attrition.governance.actions import Action
+from attrition.serving.client_address import client_address
 from attrition.serving.protocols import explain, outcomes
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from attrition.serving.protocols.problems import Problem
 
 logger = logging.getLogger(__name__)
-
-_MAX_ADDRESS = 64
-"""Characters of an address that the audit log takes."""
 
 ANYBODY = "anybody"
 """Actor where access is open: the endpoint does not know who asks."""
@@ -106,22 +104,3 @@ class RequestAudit:
         """Close the connections. Harmless when repeated."""
         if "_log" in self.__dict__:
             self._log.close()
-
-
-def client_address(scope: Mapping[str, Any]) -> str | None:
-    """Where a request came from: what HAProxy saw, else the other end of the connection; None when neither is known.
-
-    HAProxy adds a header ``x-forwarded-for`` of its own after any that the client sent, so the last one cannot be made
-    up by whoever goes through it. A proxy before HAProxy is then what it names.
-
-    Examples
-    --------
-    >>> client_address({"headers": [(b"x-forwarded-for", b"9.9.9.9"), (b"x-forwarded-for", b"10.0.0.7")]})
-    '10.0.0.7'
-    """
-    forwarded = [value for name, value in scope.get("headers", ()) if name == b"x-forwarded-for"]
-    if forwarded:
-        text = forwarded[-1].decode("latin-1").rsplit(",", 1)[-1].strip()
-    else:
-        text = (scope.get("client") or ("",))[0] or ""
-    return text if 0 < len(text) <= _MAX_ADDRESS and text.isprintable() else None

@@ -16,7 +16,7 @@ from attrition.governance.access_tokens import OidcConfig, SigningKey
 from attrition.governance.actions import Action
 from attrition.governance.audit import AuditLog
 from attrition.serving import gateway
-from attrition.serving.access import AccessCheck
+from attrition.serving.access import AccessCheck, Denied
 from attrition.serving.access_options import AccessOptions, AccessTuning, denial_log
 from attrition.serving.gateway import Gateway, Limits
 from attrition.serving.pages import Pages
@@ -336,7 +336,7 @@ def test_refusals_are_told_in_bundles(closed, world):
         world.ask(key=world.auditor)
     assert world.denied == []
     world.check._report()
-    assert world.denied == [(world.auditor.key.principal, Action.PREDICT, 5)]
+    assert world.denied == [(Denied(world.auditor.key.principal, Action.PREDICT, None), 5)]
     world.check._report()
     assert len(world.denied) == 1
 
@@ -345,11 +345,29 @@ def test_refusals_reach_the_audit_log(tmp_path):
     """With the action that was wanted."""
     url = f"sqlite:///{tmp_path / 'governance.db'}"
     made = make_key("ann", "compliance_auditor", created_by="x", now=datetime.now(UTC))
-    denial_log(url)(made.key.principal, Action.EXPLAIN, 3)
+    denial_log(url)(Denied(made.key.principal, Action.EXPLAIN, "10.0.0.7"), 3)
+    denial_log(url)(Denied(None, None, "10.0.0.8"), 2)
     with AuditLog.open(url) as log:
-        (record,) = log.records()
-    assert (record.action, record.outcome, record.actor) == ("access.denied", "denied", "ann")
-    assert record.details == {"action": "prediction.explain", "times": 3, "via": f"key {made.key.id}"}
+        known, unknown = log.records()
+    assert (known.action, known.outcome, known.actor) == ("access.denied", "denied", "ann")
+    assert known.details == {"action": "prediction.explain", "times": 3, "via": f"key {made.key.id}"}
+    assert (unknown.actor, unknown.details) == ("not authenticated", {"times": 2})
+    assert [record.client_address for record in (known, unknown)] == ["10.0.0.7", "10.0.0.8"]
+
+
+def test_refusals_are_bundled_by_address(world, monkeypatch):
+    """Also those of nobody known; from more addresses than the log should take, without their address."""
+    monkeypatch.setattr("attrition.serving.access.MAX_BUNDLES", 2)
+    world.check.refresh()
+    for address in ("10.0.0.1", "10.0.0.2", "10.0.0.1", "10.0.0.3", "10.0.0.4"):
+        scope = {"method": "POST", "path": "/v1/predict", "headers": [], "client": (address, 5000)}
+        assert world.check.authorise(scope).status == 401
+    world.check._report()
+    assert {(bundle.principal, bundle.address): times for bundle, times in world.denied} == {
+        (None, "10.0.0.1"): 2,
+        (None, "10.0.0.2"): 1,
+        (None, None): 2,
+    }
 
 
 def test_the_background_thread(world):

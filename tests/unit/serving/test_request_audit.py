@@ -10,8 +10,9 @@ import pytest
 from attrition.governance.audit import AuditLog
 from attrition.governance.identity import Pseudonymiser
 from attrition.governance.privacy import PseudonymKey
+from attrition.serving.client_address import client_address
 from attrition.serving.gateway import Gateway, Limits
-from attrition.serving.request_audit import RequestAudit, client_address
+from attrition.serving.request_audit import RequestAudit
 
 FORWARDED = b"x-forwarded-for"
 
