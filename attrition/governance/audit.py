@@ -10,7 +10,8 @@ Three layers, each for what the one before cannot show. The database refuses to 
 Hashes that cover their predecessor show any change, removal, insertion or move (``audit_chain``). Signed heads, made
 every 100 events or 10 minutes and on demand, show truncation and a table that was rewritten as a whole
 (``audit_heads``): from then on an event can be denied only by whoever has the key, and not at all once the head lies
-somewhere else. What was appended after the last head is protected by the next one.
+somewhere else. The newest one lies beside the key (``audit_anchor``), so an emptied database does not begin anew. What
+was appended after the last head is protected by the next one.
 
 Retention is at least 7 years, and there is no call that deletes. Months go to immutable storage with
 :meth:`AuditLog.export` and stay verifiable there, offline, by ``python -m attrition.governance.audit_verify``.
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from enum import StrEnum
     from pathlib import Path
 
+    from attrition.governance.audit_anchor import Anchor
     from attrition.governance.audit_export import Exported
     from attrition.governance.audit_heads import Head, SigningKey
     from attrition.governance.audit_store import AuditStore
@@ -63,6 +65,8 @@ class AuditLog:
         Where the events lie; see :meth:`open`.
     key
         Signs the heads; None: this process signs none.
+    anchor
+        Keeps the newest head outside the database; None: nothing does.
     head_events, head_minutes
         How often a head is signed, see :data:`HEAD_EVENTS` and :data:`HEAD_MINUTES`.
     """
@@ -72,11 +76,14 @@ class AuditLog:
         store: AuditStore,
         key: SigningKey | None = None,
         *,
+        anchor: Anchor | None = None,
         head_events: int = HEAD_EVENTS,
         head_minutes: float = HEAD_MINUTES,
     ) -> None:
         self._store = store
         self._key = key
+        self._anchor = anchor
+        self._is_anchored = anchor is None
         self._head_events = head_events
         self._head_minutes = head_minutes
         self._last_head: tuple[int, float] | None = None  # sequence, and monotonic time in seconds
@@ -104,12 +111,15 @@ class AuditLog:
         ConfigError
             `url` is no such address, or the key file cannot be used.
         """
+        from attrition.governance.audit_anchor import Anchor
         from attrition.governance.audit_heads import SigningKey
         from attrition.governance.audit_store import AuditStore
 
         store = AuditStore(url)
-        key = None if signing_key is None else SigningKey.load_or_create(signing_key)
-        return cls(store, key, head_events=head_events, head_minutes=head_minutes)
+        if signing_key is None:
+            return cls(store, head_events=head_events, head_minutes=head_minutes)
+        key, anchor = SigningKey.load_or_create(signing_key), Anchor(signing_key, store.address)
+        return cls(store, key, anchor=anchor, head_events=head_events, head_minutes=head_minutes)
 
     def __enter__(self) -> Self:
         return self
@@ -133,7 +143,10 @@ class AuditLog:
         ------
         AuditUnavailable
             The database does not answer: what was to be recorded must not be done.
+        IntegrityError
+            The log is shorter than it was when it was last signed here; see :mod:`attrition.governance.audit_anchor`.
         """
+        self._require_anchored()
         correlation = event.correlation or uuid.uuid4().hex
         actor = event.actor or _os_user()
 
@@ -229,10 +242,12 @@ class AuditLog:
         from attrition.governance.audit_heads import examine
 
         trusted = {*public_keys, *({self._key.public_key} if self._key else ())}
-        believed, breaks = examine([*self._store.heads(), *heads], trusted)
+        kept = None if self._anchor is None else self._anchor.read()
+        own = [kept] if kept is not None and kept.public_key in trusted else []
+        believed, breaks = examine([*self._store.heads(), *own, *heads], trusted)
         with closing(self._store.documents()) as documents:
             check = check_chain(documents, [head.mark for head in believed])
-        return Verification.of(check, n_heads=len(believed), head_breaks=breaks)
+        return Verification.of(check, n_heads=len(set(believed)), head_breaks=breaks)
 
     def head(self, *, now: datetime | None = None) -> Head:
         """A signed head for the log as it is, which is stored, too.
@@ -246,6 +261,7 @@ class AuditLog:
         IntegrityError
             An event since the last head is not what was appended.
         """
+        self._require_anchored()
         head, found = self._sign(self._store.end(), _text(now))
         if found is not None:
             remedy = "keep a copy of the database and run attrition audit verify"
@@ -319,7 +335,15 @@ class AuditLog:
             return None, Break(end.sequence + 1, Reason.TRUNCATED, f"a signed head covers {base.sequence} events")
         head = key.sign(end, time)
         self._store.add_head(head)
+        if self._anchor is not None:
+            self._anchor.keep(head)
         return head, None
+
+    def _require_anchored(self) -> None:
+        """Look once in the life of this object, before the first event: later ones only make the log longer."""
+        if self._anchor is not None and not self._is_anchored:
+            self._anchor.require(self._store.end(), self.public_key)
+            self._is_anchored = True
 
     def _sign_when_due(self, record: Record) -> None:
         """Sign when the policy says so; a failure leaves it to a later event, because this one is recorded already."""

@@ -38,6 +38,26 @@ def create_once(path: Path, content: bytes) -> None:
         os.unlink(name)  # noqa: PTH108 (the name is a str of mkstemp)
 
 
+def replace(path: Path, content: bytes) -> None:
+    """Write `content` to `path` with mode 0600, in place of what is there; nobody ever sees half a file.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".key-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)  # noqa: PTH105 (the name is a str of mkstemp)
+    except OSError:
+        os.unlink(name)  # noqa: PTH108
+        raise
+
+
 def write_new(path: Path, text: str) -> None:
     """Write `text` to a new file at `path`.
 

@@ -224,6 +224,9 @@ def test_a_head_that_was_kept_shows_what_the_stored_ones_cannot(log, database):
     fill(log, 15)
     kept = log.head()
     tamper(database, "DELETE FROM audit_events WHERE sequence > 5", "DELETE FROM audit_heads WHERE sequence > 5")
+    assert not log.verify().intact
+    (beside_the_key,) = database.parent.rglob("*.head")
+    beside_the_key.unlink()
     assert log.verify().intact
     verdict = log.verify(heads=[kept])
     assert [(found.sequence, found.reason) for found in verdict.breaks] == [(6, Reason.TRUNCATED)]
