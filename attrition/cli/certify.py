@@ -20,7 +20,12 @@ def certify(
     out: Annotated[Path | None, typer.Option(help="File to write. [default: certificate-VERSION.json]")] = None,
     verify: Annotated[Path | None, typer.Option(metavar="FILE", help="Check a certificate instead; offline.")] = None,
     public_key: Annotated[Path | None, typer.Option(help="With --verify: the issuer's public key.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="With --verify: files of the version, compared too.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="With --verify: files of the version or its bundle, compared too.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML: what a check that is NOT CHECKED does, hold or warn.")
+    ] = None,
     justification: JustificationOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -40,10 +45,12 @@ def certify(
     assert version is not None
     if out is not None and not os.access(out.parent, os.W_OK):  # before it is issued: it exists only in its file
         raise UsageError(f"{out} cannot be written; check the path.")
-    assessment, certificate = certificates.issue(version, justification=justification)
+    assessment, certificate = certificates.issue(version, policy=policy, justification=justification)
     emit(assessment.to_dict(), assessment_view(assessment), as_json=as_json)
     if certificate is None:
         say("No certificate was issued.")
         raise typer.Exit(EXIT_GATE_HELD)
+    for check in assessment.unchecked:
+        say(f"NOT CHECKED, as the certificate states: {check.name}. To do: {check.remedy}.")
     path = out or Path(f"certificate-{certificate.subject.version}.json")
     write_file(path, certificate.to_json())

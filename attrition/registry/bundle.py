@@ -117,6 +117,15 @@ def load_explainer(path: str | Path, manifest_sha256: str) -> Explainer:
     return explainer
 
 
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder says that it is a bundle; nothing is verified."""
+    try:
+        document = json.loads((folder / CANDIDATE_FILE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("format") == FORMAT
+
+
 def _described(path: str | Path, files: Mapping[str, bytes]) -> tuple[str, float, str, FeatureSchema]:
     """Version, threshold, family and schema of a bundle."""
     try:

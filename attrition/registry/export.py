@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrition.registry.bundle import (
     CANDIDATE_FILE,
@@ -33,21 +33,7 @@ def write_bundle(root: Path, package: Package, version: ModelVersion) -> BundleR
     IntegrityError
         The package differs from its manifest.
     """
-    document = {
-        "format": FORMAT,
-        "version": version.version,
-        "family": version.family,
-        "threshold": package.threshold,
-        "run_id": version.run_id,
-        "package_sha256": package.manifest_sha256,
-    }
-    files = {
-        **{SCORING_FOLDER + name: data for name, data in package.scoring_files.items()},
-        **{EXPLAINING_FOLDER + name: data for name, data in package.background_files.items()},
-        SCHEMA_FILE: package.read(SCHEMA_FILE),
-        CANDIDATE_FILE: canonical_json(document),
-    }
-    facts = {**document, "model_digest": package.facts["model_digest"], "lineage": package.facts["lineage"]}
+    files, facts = _contents(package, version)
     manifest_sha256 = manifest_of(files, facts).sha256
     target = root / f"{version.version}-{manifest_sha256[:8]}"
     ref = BundleRef(str(target), version.version, manifest_sha256)
@@ -71,7 +57,32 @@ def write_bundle(root: Path, package: Package, version: ModelVersion) -> BundleR
     return ref
 
 
+def bundle_sha256(package: Package, version: ModelVersion) -> str:
+    """Digest of the manifest that the bundle of a version has, wherever and whenever it is exported."""
+    return manifest_of(*_contents(package, version)).sha256
+
+
 def remove_bundles(root: Path, version: str) -> None:
     """Delete the bundles of a version below `root`; harmless when there is none."""
     for folder in root.glob(f"{version}-*"):
         shutil.rmtree(folder)
+
+
+def _contents(package: Package, version: ModelVersion) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Files and facts of a bundle."""
+    document = {
+        "format": FORMAT,
+        "version": version.version,
+        "family": version.family,
+        "threshold": package.threshold,
+        "run_id": version.run_id,
+        "package_sha256": package.manifest_sha256,
+    }
+    files = {
+        **{SCORING_FOLDER + name: data for name, data in package.scoring_files.items()},
+        **{EXPLAINING_FOLDER + name: data for name, data in package.background_files.items()},
+        SCHEMA_FILE: package.read(SCHEMA_FILE),
+        CANDIDATE_FILE: canonical_json(document),
+    }
+    facts = {**document, "model_digest": package.facts["model_digest"], "lineage": package.facts["lineage"]}
+    return files, facts

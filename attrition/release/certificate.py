@@ -13,16 +13,20 @@ without a database, and with the version's files can see that it is about them. 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
 
 from attrition.errors import Fault, IntegrityError
 from attrition.evaluation.display import html_table, text_table
+from attrition.settings import load_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from attrition.governance.audit_heads import Head, SigningKey
 
@@ -32,11 +36,35 @@ FORMAT = "attrition-certificate/1"
 _DOMAIN = b"attrition/certificate/1\x00"
 
 
+class CertificatePolicy(BaseModel):
+    """What a certificate asks beside checks that do not fail."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    not_checked: Literal["hold", "warn"] = "warn"
+    """What a check does that could not look at everything, such as ``security`` without a scanner: ``hold`` the
+    certificate, or ``warn`` in it. The default warns: a machine without access to a service of advisories could issue
+    none otherwise, and the certificate says what was not checked."""
+
+    @classmethod
+    def load(cls, path: Path | None) -> Self:
+        """The policy of a YAML file; the default one for None.
+
+        Raises
+        ------
+        ConfigError
+            The file cannot be read, or has an unknown key or a value that is not allowed.
+        """
+        return cls() if path is None else load_yaml(path, cls)
+
+
 class CheckOutcome(StrEnum):
     """What a check found."""
 
     PASS = "PASS"  # noqa: S105 - a verdict, not a password
     FAIL = "FAIL"
+    NOT_CHECKED = "NOT CHECKED"
+    """Nothing was found against the version, and something that the check asks could not be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +91,13 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing stands against the version."""
+        """Whether everything that the check asks was looked at, and nothing stands against the version."""
         return self.outcome is CheckOutcome.PASS
+
+    @property
+    def failed(self) -> bool:
+        """Whether something stands against the version."""
+        return self.outcome is CheckOutcome.FAIL
 
     @property
     def text(self) -> str:
@@ -100,6 +133,9 @@ class Subject:
         Content hash of the training data.
     verdict_sha256 : str
         Of the gates' verdict as it is stored with the version.
+    bundle_sha256 : str
+        Of the manifest of the version's bundle, the folder that replicas load; empty in certificates that were issued
+        before it was kept.
     """
 
     model: str
@@ -108,6 +144,11 @@ class Subject:
     data_version: str
     data_sha256: str
     verdict_sha256: str
+    bundle_sha256: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """JSON-ready document."""
+        return {name: value for name, value in asdict(self).items() if value or name != "bundle_sha256"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +157,23 @@ class Assessment:
 
     subject: Subject
     checks: tuple[Check, ...]
+    policy: CertificatePolicy = field(default_factory=CertificatePolicy)
 
     @property
     def passed(self) -> bool:
         """Whether a certificate can be issued."""
-        return all(check.passed for check in self.checks)
+        return not self.failed
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """Checks that stand against it."""
-        return tuple(check for check in self.checks if not check.passed)
+        """Checks that stand against a certificate: those that failed, and by policy those that were not checked."""
+        holds = self.policy.not_checked == "hold"
+        return tuple(check for check in self.checks if check.failed or (holds and not check.passed))
+
+    @property
+    def unchecked(self) -> tuple[Check, ...]:
+        """Checks that could not look at everything."""
+        return tuple(check for check in self.checks if check.outcome is CheckOutcome.NOT_CHECKED)
 
     @property
     def rows(self) -> list[tuple[str, str, str]]:
@@ -142,13 +190,15 @@ class Assessment:
     @property
     def _title(self) -> str:
         passed = sum(check.passed for check in self.checks)
-        return f"Version {self.subject.version}: {passed} of {len(self.checks)} checks passed"
+        unchecked = f", {len(self.unchecked)} NOT CHECKED" if self.unchecked else ""
+        return f"Version {self.subject.version}: {passed} of {len(self.checks)} checks passed{unchecked}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready document."""
         return {
-            "subject": asdict(self.subject),
+            "subject": self.subject.to_dict(),
             "checks": [check.to_dict() for check in self.checks],
+            "policy": self.policy.model_dump(),
             "passed": self.passed,
         }
 
@@ -167,7 +217,8 @@ class Certificate:
     ----------
     subject : Subject
     checks : tuple of Check
-        Each passed: there is no certificate otherwise.
+        None failed: there is no certificate otherwise. One that was not checked says so, and is for the reader to
+        judge.
     audit_head : mapping
         Document of the audit log's signed head when the certificate was issued.
     issued_at : str
@@ -190,12 +241,12 @@ class Certificate:
 
     @classmethod
     def issue(cls, assessment: Assessment, key: SigningKey, head: Head, *, issued_by: str, now: datetime) -> Self:
-        """A certificate for an assessment in which every check passed.
+        """A certificate for an assessment against which nothing stands.
 
         Raises
         ------
         ValueError
-            A check failed.
+            A check failed, or was not checked and the policy holds that.
         """
         if not assessment.passed:
             raise ValueError("a version with failed checks cannot be certified")
@@ -207,7 +258,7 @@ class Certificate:
         """JSON-ready document, the one that certificate files hold."""
         return {
             "format": FORMAT,
-            "subject": asdict(self.subject),
+            "subject": self.subject.to_dict(),
             "checks": [check.to_dict() for check in self.checks],
             "audit_head": dict(self.audit_head),
             "issued_at": self.issued_at,
@@ -270,8 +321,8 @@ class Certificate:
             faults.append(
                 Fault(where, found, "which is not among the trusted ones", "give its public key if you trust it")
             )
-        if not self.checks or not all(check.passed for check in self.checks):
-            faults.append(Fault(where, "has a check that did not pass", "a certificate has none"))
+        if not self.checks or any(check.failed for check in self.checks):
+            faults.append(Fault(where, "has a check that failed", "a certificate has none"))
         if manifest_sha256 is not None and manifest_sha256 != self.subject.manifest_sha256:
             found = f"is about a version whose manifest is sha256 {self.subject.manifest_sha256[:12]}"
             faults.append(Fault(where, found, f"these files have sha256 {manifest_sha256[:12]}"))
@@ -288,12 +339,14 @@ class Certificate:
     def rows(self) -> list[tuple[str, str]]:
         """What it says, name and text."""
         head = self.audit_head
+        unchecked = [check for check in self.checks if not check.passed]
         return [
             ("model", f"{self.subject.model} {self.subject.version}"),
             ("manifest", f"sha256 {self.subject.manifest_sha256}"),
             ("data", f"{self.subject.data_version}, sha256 {self.subject.data_sha256}"),
             ("gates", f"sha256 {self.subject.verdict_sha256}"),
-            ("checks", ", ".join(check.name for check in self.checks)),
+            ("checks", ", ".join(check.name for check in self.checks if check.passed)),
+            *([("NOT CHECKED", "; ".join(f"{check.name}: {check.text}" for check in unchecked))] if unchecked else []),
             ("audit log", f"{head.get('sequence', '?')} events, last hash {str(head.get('hash', ''))[:12]}"),
             ("issued", f"{self.issued_at} by {self.issued_by}"),
             ("key", self.public_key),

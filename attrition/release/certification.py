@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from attrition.errors import NotFound, PlatformError
 from attrition.governance.actions import Action
-from attrition.release.certificate import Assessment, Subject
+from attrition.registry.export import bundle_sha256
+from attrition.release.certificate import Assessment, CertificatePolicy, Subject
 from attrition.release.checks import CHECKS, Evidence
 from attrition.settings import MODEL_NAME
 
@@ -29,7 +30,14 @@ _MAX_EVENTS = 100_000
 
 
 def assess(
-    registry: ModelRegistry, audit: AuditLog, settings: Settings, ref: str, *, four_eyes: bool, scan: Scan
+    registry: ModelRegistry,
+    audit: AuditLog,
+    settings: Settings,
+    ref: str,
+    *,
+    four_eyes: bool,
+    scan: Scan,
+    policy: CertificatePolicy | None = None,
 ) -> Assessment:
     """Every check of a version.
 
@@ -41,6 +49,8 @@ def assess(
         Whether the approver must not be an author of the version.
     scan
         Of the dependencies, see :func:`attrition.release.dependencies.scan_dependencies`.
+    policy
+        Says what a check that could not look at everything does.
 
     Raises
     ------
@@ -66,7 +76,8 @@ def assess(
         four_eyes=four_eyes,
         scan=scan,
     )
-    return Assessment(_subject(version, package), tuple(check(evidence) for check in CHECKS))
+    checks = tuple(check(evidence) for check in CHECKS)
+    return Assessment(_subject(version, package), checks, policy or CertificatePolicy())
 
 
 def _subject(version: ModelVersion, package: Package) -> Subject:
@@ -78,6 +89,7 @@ def _subject(version: ModelVersion, package: Package) -> Subject:
         data_version=f"{snapshot.table} {snapshot.version}" if snapshot else "",
         data_sha256=snapshot.content_hash if snapshot else "",
         verdict_sha256=hashlib.sha256(package.read("verdict.json")).hexdigest(),
+        bundle_sha256=bundle_sha256(package, version),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrition.errors import Fault, InputError, UsageError
 from attrition.governance.actions import Action
-from attrition.release.certificate import Certificate
+from attrition.release.certificate import Certificate, CertificatePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +40,13 @@ class Certificates:
         self._guard = guard
         self._registry = registry
 
-    def assess(self, ref: str) -> Assessment:
+    def assess(self, ref: str, *, policy: str | Path | None = None) -> Assessment:
         """The eight checks of a version, without a certificate.
+
+        Parameters
+        ----------
+        policy
+            As of :meth:`issue`.
 
         Raises
         ------
@@ -51,13 +56,20 @@ class Certificates:
             A file of the version is not what was registered.
         """
         with self._guard.acting(Action.AUDIT_VIEW, f"model {ref}") as entry:
-            assessment = self._assess(ref)
+            assessment = self._assess(ref, policy)
             entry.model_version = assessment.subject.version
             entry.details["failed"] = [check.name for check in assessment.failed]
             return assessment
 
-    def issue(self, ref: str, *, justification: str | None = None) -> tuple[Assessment, Certificate | None]:
-        """The checks of a version, and its certificate when all of them passed; None otherwise.
+    def issue(
+        self, ref: str, *, policy: str | Path | None = None, justification: str | None = None
+    ) -> tuple[Assessment, Certificate | None]:
+        """The checks of a version, and its certificate when nothing stands against it; None otherwise.
+
+        Parameters
+        ----------
+        policy
+            YAML file of a :class:`~attrition.release.certificate.CertificatePolicy`; the default one when None.
 
         Raises
         ------
@@ -69,10 +81,11 @@ class Certificates:
         from attrition.governance.audit_heads import SigningKey
 
         with self._guard.acting(Action.CERTIFY, f"model {ref}", justification=justification) as entry:
-            assessment = self._assess(ref)
+            assessment = self._assess(ref, policy)
             entry.model_version = assessment.subject.version
             entry.data_version = assessment.subject.data_version or None
             entry.details["failed"] = [check.name for check in assessment.failed]
+            entry.details["not_checked"] = [check.name for check in assessment.unchecked]
             if not assessment.passed:
                 return assessment, None
             assert self._settings.audit_key_file is not None  # Settings.from_environment resolves it
@@ -92,7 +105,7 @@ class Certificates:
         public_key
             File of the issuer's public key; None trusts the key of this project.
         folder
-            Folder of a downloaded version, every file of which must be the certified one.
+            Folder of a downloaded version, or of its exported bundle, every file of which must be the certified one.
 
         Raises
         ------
@@ -107,18 +120,17 @@ class Certificates:
         certificate = Certificate.from_json(_read(Path(path)), str(path))
         certificate.verify({trusted})
         if folder is not None:
-            from attrition.registry.manifest import verify_directory
-
-            verify_directory(Path(folder), certificate.subject.manifest_sha256)
+            _verify_folder(Path(folder), certificate)
         return certificate
 
-    def _assess(self, ref: str) -> Assessment:
+    def _assess(self, ref: str, policy: str | Path | None) -> Assessment:
         from attrition.release.certification import assess
         from attrition.release.dependencies import scan_dependencies
 
         four_eyes = self._guard.config.policy.four_eyes
-        registry, audit = self._registry(), self._guard.audit
-        return assess(registry, audit, self._settings, ref, four_eyes=four_eyes, scan=scan_dependencies())
+        rules = CertificatePolicy.load(None if policy is None else Path(policy))
+        registry, audit, scan = self._registry(), self._guard.audit, scan_dependencies()
+        return assess(registry, audit, self._settings, ref, four_eyes=four_eyes, scan=scan, policy=rules)
 
     def _own_key(self) -> str:
         from attrition.governance.audit_heads import SigningKey
@@ -128,6 +140,24 @@ class Certificates:
             remedy = "give --public-key, a file that attrition audit key --out wrote where it was issued"
             raise UsageError(Fault("issuer's key", "is not here", "", remedy))
         return SigningKey.load_or_create(path).public_key
+
+
+def _verify_folder(folder: Path, certificate: Certificate) -> None:
+    """Return when every file of a folder is a certified one."""
+    from attrition.registry.bundle import is_bundle
+    from attrition.registry.manifest import MANIFEST_FILE, verify_directory
+
+    subject = certificate.subject
+    if not (folder / MANIFEST_FILE).is_file():
+        found, remedy = f"has no {MANIFEST_FILE}", "give the folder that attrition models export wrote"
+        raise UsageError(Fault(str(folder), found, "a version and its bundle have one", remedy))
+    if not is_bundle(folder):
+        verify_directory(folder, subject.manifest_sha256)
+    elif subject.bundle_sha256:
+        verify_directory(folder, subject.bundle_sha256)
+    else:
+        found = "is a bundle, and this certificate was issued before bundles were certified"
+        raise UsageError(Fault(str(folder), found, "", "give the folder of the version, or certify it again"))
 
 
 def _read(path: Path) -> bytes:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from pathlib import Path
 
 import pytest
 
 from attrition.data.workforce import simulate, write_extract
-from attrition.errors import AccessDenied, IntegrityError
+from attrition.errors import AccessDenied, IntegrityError, UsageError
 from attrition.registry.artifacts import local_folder
+from attrition.release.dependencies import scan_dependencies
 from attrition.workspace import Workspace
 
 
@@ -20,7 +22,7 @@ def project(tmp_path_factory):
     founder = Workspace(home=home)
     keys = {
         name: founder.access.create_key(name, role).text
-        for name, role in (("ada", "ml_engineer"), ("grace", "ml_lead"), ("carol", "compliance_auditor"))
+        for name, role in (("ada", "ml_lead"), ("grace", "ml_lead"), ("carol", "compliance_auditor"))
     }
     patch = pytest.MonkeyPatch()
 
@@ -31,6 +33,7 @@ def project(tmp_path_factory):
     (home / "keys" / "pseudonym.key").unlink(missing_ok=True)
     (home / "keys" / "pseudonym.key").write_text("5a" * 32, encoding="ascii")
     (home / "keys" / "pseudonym.key").chmod(0o600)
+    workspace.keys = keys
     ada = workspace("ada")
     extract = write_extract(simulate(6_000, seed=42), home / "workforce.csv.gz")
     ada.data.load(extract, mapping="workforce")
@@ -38,6 +41,10 @@ def project(tmp_path_factory):
     ada.models.register(run.run_id, waive=None if run.verdict.admits else "a small holdout, for a test")
     yield workspace
     patch.undo()
+
+
+SCANNED = "PASS" if scan_dependencies().is_done else "NOT CHECKED"
+"""Where pip-audit is installed and its service answers, there is a scan."""
 
 
 def outcomes(assessment):
@@ -51,13 +58,18 @@ def test_a_version_is_certified_after_somebody_else_approved_it(project, tmp_pat
     assert outcomes(before) == {
         "explainability": "PASS",
         "audit trail": "PASS",
-        "security": "PASS",
+        "security": SCANNED,
         "privacy": "PASS",
         "approval": "FAIL",
     }
     assert "attrition models approve 1.0.0" in before.failed[-1].text
-    with pytest.raises(AccessDenied):
+    with pytest.raises(AccessDenied, match="its author may not approve it"):
         project("ada").models.approve("1.0.0", justification="it is mine")
+    project.keys["alter"] = project("ada").access.create_key("alter", "ml_lead").text
+    project.keys["ego"] = project("alter").access.create_key("ego", "ml_lead").text
+    for second_name in ("alter", "ego"):
+        with pytest.raises(AccessDenied, match=f"from whom the key of {second_name} comes"):
+            project(second_name).models.approve("1.0.0", justification="it is not mine")
     version = project("grace").models.approve("1.0.0", justification="holdout and fairness reviewed")
     assert any(alias.startswith("approved-") for alias in version.aliases)
 
@@ -80,6 +92,13 @@ def test_a_version_is_certified_after_somebody_else_approved_it(project, tmp_pat
     registered = workspace.models.show("1.0.0")
     folder = local_folder(workspace.settings, registered.source, registered.manifest_sha256)
     assert elsewhere.certificates.verify(path, public_key=pem, folder=folder) == certificate
+    bundle = Path(project("grace").models.export_bundle("1.0.0", tmp_path / "bundles").uri)
+    assert elsewhere.certificates.verify(path, public_key=pem, folder=bundle) == certificate
+    (bundle / "schema.json").write_bytes((bundle / "schema.json").read_bytes() + b" ")
+    with pytest.raises(IntegrityError, match=r"schema\.json: changed"):
+        elsewhere.certificates.verify(path, public_key=pem, folder=bundle)
+    with pytest.raises(UsageError, match=r"has no manifest\.json"):
+        elsewhere.certificates.verify(path, public_key=pem, folder=tmp_path)
 
     forged = json.loads(path.read_text(encoding="utf-8"))
     forged["subject"]["version"] = "2.0.0"

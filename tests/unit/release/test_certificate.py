@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -14,7 +15,14 @@ from hypothesis import strategies as st
 from attrition.errors import IntegrityError
 from attrition.governance.audit_chain import Mark, canonical
 from attrition.governance.audit_heads import SigningKey
-from attrition.release.certificate import Assessment, Certificate, Check, CheckOutcome, Subject
+from attrition.release.certificate import (
+    Assessment,
+    Certificate,
+    CertificatePolicy,
+    Check,
+    CheckOutcome,
+    Subject,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SUBJECT = Subject("employee-attrition-classifier", "1.2.0", "a" * 64, "snapshots 3", "b" * 64, "c" * 64)
@@ -76,6 +84,40 @@ def test_failed_checks_are_not_certified(key):
         Certificate.issue(failed, key, head, issued_by="Grace", now=NOW)
     assert failed.failed[0].text == "It reads gender. To do: remove it."
     assert "2 of 3 checks passed" in str(failed)
+
+
+UNCHECKED = Check("security", CheckOutcome.NOT_CHECKED, ("pip-audit is not installed.",), (), "install it")
+
+
+def test_what_was_not_checked_stands_in_the_certificate(key):
+    """Where the policy lets it be issued; it is no PASS, and whoever verifies the file sees it."""
+    head = key.sign(Mark(17, "d" * 64), "2026-03-01T11:59:00.000000Z")
+    assessment = Assessment(SUBJECT, (*CHECKS, UNCHECKED))
+    issued = Certificate.from_json(Certificate.issue(assessment, key, head, issued_by="Grace", now=NOW).to_json())
+    issued.verify({key.public_key})
+    assert issued.checks[-1].outcome is CheckOutcome.NOT_CHECKED
+    assert "NOT CHECKED" in str(issued)
+    assert "pip-audit is not installed" in str(issued)
+    assert "2 of 3 checks passed, 1 NOT CHECKED" in str(assessment)
+
+
+def test_a_policy_holds_what_was_not_checked(key):
+    """Then there is no certificate."""
+    head = key.sign(Mark(17, "d" * 64), "2026-03-01T11:59:00.000000Z")
+    held = Assessment(SUBJECT, (*CHECKS, UNCHECKED), CertificatePolicy(not_checked="hold"))
+    assert held.failed == (UNCHECKED,)
+    with pytest.raises(ValueError, match="failed checks"):
+        Certificate.issue(held, key, head, issued_by="Grace", now=NOW)
+
+
+def test_a_certificate_of_before_bundles_were_certified_verifies(key, certificate):
+    """Its signature covers no such key, and none is added."""
+    assert "bundle_sha256" not in json.loads(certificate.to_json())["subject"]
+    head = key.sign(Mark(17, "d" * 64), "2026-03-01T11:59:00.000000Z")
+    newer = Assessment(replace(SUBJECT, bundle_sha256="e" * 64), CHECKS)
+    again = Certificate.from_json(Certificate.issue(newer, key, head, issued_by="Grace", now=NOW).to_json())
+    again.verify({key.public_key})
+    assert again.subject.bundle_sha256 == "e" * 64
 
 
 def _places(document, path=()):

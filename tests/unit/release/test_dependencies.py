@@ -39,8 +39,20 @@ def test_vulnerable_packages_are_named_with_their_cure(scanner):
 def test_a_clean_scan_says_how_far_it_looked(scanner):
     """Packages that the service does not know were not looked at."""
     scan = scan_dependencies(scanner(json.dumps({"dependencies": [CLEAN, SKIPPED]})))
-    assert scan.summary == "pip-audit knows of no vulnerability in 1 dependencies, 1 are unknown to it."
+    assert scan.summary == "pip-audit, by pypi, knows of no vulnerability in 1 dependencies, 1 are unknown to it."
     assert not scan.vulnerable
+    assert scan.is_done
+
+
+def test_another_service_is_asked_when_the_first_does_not_answer(tmp_path):
+    """The scan says whom it believes."""
+    script = tmp_path / "pip-audit"
+    answer = json.dumps({"dependencies": [CLEAN]})
+    script.write_text(
+        f"#!/bin/sh\ncase \"$*\" in *'service osv'*) echo '{answer}';; *) exit 1;; esac\n", encoding="utf-8"
+    )
+    script.chmod(0o700)
+    assert scan_dependencies(str(script)).summary == "pip-audit, by osv, knows of no vulnerability in 1 dependencies."
 
 
 @pytest.mark.parametrize("text", [json.dumps({"dependencies": [SKIPPED]}), "no network", "[]", "{}"])
@@ -49,6 +61,7 @@ def test_a_scan_that_saw_nothing_does_not_claim_safety(scanner, text):
     scan = scan_dependencies(scanner(text))
     assert scan.summary.startswith("Dependencies were not scanned for vulnerabilities")
     assert not scan.vulnerable
+    assert not scan.is_done
 
 
 def test_a_missing_or_hanging_scanner_is_told():
