@@ -92,7 +92,8 @@ class Settings(BaseModel):
     def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
         """Settings from `environ`, with `overrides` on top and every folder and file made absolute.
 
-        ``~`` is the user's home, relative paths count from the working directory; addresses (``scheme://...``) stay.
+        ``~`` is the user's home, relative paths count from the working directory, those of SQLite databases too; other
+        addresses (``scheme://...``) stay.
 
         Parameters
         ----------
@@ -126,11 +127,11 @@ class Settings(BaseModel):
                 "tables": _place(settings.tables) or str(home / "tables"),
                 "bundles": _place(settings.bundles) or str(home / "bundles"),
                 "key_file": _absolute(settings.key_file or home / "keys" / "pseudonym.key"),
-                "person_keys_url": settings.person_keys_url or f"sqlite:///{home / 'keys' / 'persons.db'}",
-                "database_url": settings.database_url or f"sqlite:///{home / 'governance.db'}",
+                "person_keys_url": _database(settings.person_keys_url) or f"sqlite:///{home / 'keys' / 'persons.db'}",
+                "database_url": _database(settings.database_url) or f"sqlite:///{home / 'governance.db'}",
                 "access_config": settings.access_config and _absolute(settings.access_config),
                 "audit_key_file": _absolute(settings.audit_key_file or home / "keys" / "audit.pem"),
-                "tracking_uri": settings.tracking_uri or f"sqlite:///{home / 'mlflow.db'}",
+                "tracking_uri": _database(settings.tracking_uri) or f"sqlite:///{home / 'mlflow.db'}",
             }
         )
 
@@ -173,6 +174,15 @@ def _absolute(path: Path) -> Path:
 def _place(text: str) -> str:
     """A folder made absolute; a URI, or nothing, as it is."""
     return text if "://" in text or not text else str(_absolute(Path(text)))
+
+
+def _database(text: str) -> str:
+    """An address with the file of an SQLite database made absolute; it would be another one in every folder."""
+    prefix = "sqlite:///"
+    name = text.removeprefix(prefix)
+    if name == text or not name or name.startswith((":memory:", "file:")):
+        return text
+    return f"{prefix}{_absolute(Path(name))}"
 
 
 def config_file(folder: str, name: str | Path, *, kind: Callable[[str], bool] = lambda _name: True) -> Path:

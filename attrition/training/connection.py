@@ -180,14 +180,14 @@ def _translated(error: Exception, address: str) -> AttritionError | None:
 
 
 def probe(settings: Settings) -> None:
-    """Return when a tracking server answers, or when none is used; makes nothing.
+    """Return when a tracking server or PostgreSQL answers, or when neither is used; makes nothing.
 
     Raises
     ------
     ConfigError
         The address is a folder: MLflow gave up that store.
     TrackingUnreachable
-        The server does not answer in time, or answers with an error.
+        Server or database does not answer in time, or answers with an error. MLflow itself would try for minutes.
     """
     import httpx
 
@@ -198,6 +198,8 @@ def probe(settings: Settings) -> None:
         raise ConfigError(
             Fault(f"MLFLOW_TRACKING_URI {uri}", "names a folder, which MLflow keeps no runs in any more", forms)
         )
+    if uri.startswith(("postgresql:", "postgresql+", "postgres:")):
+        _probe_database(uri)
     if not uri.startswith(("http://", "https://")):
         return
     try:
@@ -206,6 +208,24 @@ def probe(settings: Settings) -> None:
         raise TrackingUnreachable(_unreachable(uri, "no MLflow server answers")) from error
     if answer.status_code >= 500:
         raise TrackingUnreachable(_unreachable(uri, f"the MLflow server answers {answer.status_code}"))
+
+
+def _probe_database(uri: str) -> None:
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+
+    timeout = {"connect_timeout": max(2, round(CONNECT_TIMEOUT_SECONDS))}  # libpq takes less for 2
+    try:
+        create_engine(uri, poolclass=NullPool, connect_args=timeout).connect().close()
+    except ModuleNotFoundError as error:
+        remedy = "pip install 'attrition[postgres]' and write postgresql+psycopg://..."
+        raise ConfigError(Fault("MLFLOW_TRACKING_URI", "needs the driver of PostgreSQL", "", remedy)) from error
+    except (ArgumentError, NoSuchModuleError, ValueError):  # whose words may repeat a password
+        forms = "postgresql+psycopg://user:password@host/database"
+        raise ConfigError(Fault("MLFLOW_TRACKING_URI", "is no address of a database", forms)) from None
+    except SQLAlchemyError as error:
+        raise TrackingUnreachable(_unreachable(uri, "the database does not answer")) from error
 
 
 def _unreachable(uri: str, found: str) -> Fault:

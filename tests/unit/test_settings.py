@@ -171,3 +171,20 @@ def test_configuration_files_by_path_and_by_name(tmp_path, monkeypatch):
     assert config_file("tune_configs", "mine").resolve() == own
     with pytest.raises(ConfigError, match=r"no such file; shipped in tune_configs: .*mine"):
         config_file("tune_configs", "yours")
+
+
+def test_relative_databases_are_those_of_the_folder_where_the_command_ran(tmp_path, monkeypatch):
+    """Replicas and workers have other working directories; addresses of servers stay."""
+    monkeypatch.chdir(tmp_path)
+    server = "postgresql://u:p@host/db"
+    variables = {
+        "ATTRITION_DATABASE_URL": "sqlite:///audit.db?timeout=3",
+        "MLFLOW_TRACKING_URI": "sqlite:///sub/mlflow.db",
+        "ATTRITION_PERSON_KEYS_URL": server,
+    }
+    settings = Settings.from_environment(variables)
+    assert settings.database_url == f"sqlite:///{tmp_path}/audit.db?timeout=3"
+    assert settings.tracking_uri == f"sqlite:///{tmp_path}/sub/mlflow.db"
+    assert settings.person_keys_url == server
+    absolute = f"sqlite:///{tmp_path}/x.db"
+    assert Settings.from_environment({"ATTRITION_DATABASE_URL": absolute}).database_url == absolute
