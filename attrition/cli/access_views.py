@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,17 +27,19 @@ def roles_view(policy: RolePolicy) -> Table:
     eyes = "the approver is not the author" if policy.four_eyes else "authors may approve"
     table = _table(f"Roles ({eyes})", "action", *policy.roles)
     for action, permitted in policy.rows:
-        table.add_row(action, *("yes" if each else "[dim]-" for each in permitted))
+        table.add_row(action, *("yes" if each else Text("-", "dim") for each in permitted))
     return table
 
 
 def principal_view(principal: Principal, access: str, permitted: Sequence[str]) -> Table:
     """Who somebody is."""
-    table = Table(title=f"[bold]{principal.name}", title_justify="left", box=None, pad_edge=False, show_header=False)
-    table.add_row("[dim]access", access)
-    table.add_row("[dim]recognised by", principal.via)
-    table.add_row("[dim]roles", "all" if principal.unrestricted else ", ".join(principal.roles) or "none")
-    table.add_row("[dim]may", "everything" if principal.unrestricted else ", ".join(permitted) or "nothing")
+    table = Table(title=Text(principal.name, "bold"), title_justify="left", box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_row("access", access)
+    table.add_row("recognised by", principal.via)
+    table.add_row("roles", "all" if principal.unrestricted else ", ".join(principal.roles) or "none")
+    table.add_row("may", "everything" if principal.unrestricted else ", ".join(permitted) or "nothing")
     return table
 
 

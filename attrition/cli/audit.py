@@ -164,6 +164,10 @@ def key(
     public = open_workspace(ctx).audit.key(out)
     emit(public, Text(public["pem"].strip()), as_json=as_json)
     say(f"Key {public['key_id']}" + (f", written to {out}." if out else "."))
+    if out:
+        say("Give it to auditors: attrition audit verify EXPORT --public-key FILE, attrition certify --verify FILE.")
+    else:
+        say("--out FILE writes it to a file, for auditors.")
 
 
 def _utc(moment: datetime | None) -> datetime | None:

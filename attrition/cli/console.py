@@ -46,7 +46,7 @@ def talk() -> Console:
     """Console on stderr: progress and remarks."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False)
 
 
 def emit(document: Any, view: RenderableType | None = None, *, as_json: bool = False) -> None:
@@ -57,8 +57,9 @@ def emit(document: Any, view: RenderableType | None = None, *, as_json: bool = F
         from rich.console import Console
 
         # piped output is not squeezed into 80 columns
-        console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
-        console.print(view)
+        width = None if sys.stdout.isatty() else 160
+        # without markup: what a path or a name has in [brackets] is no style
+        Console(highlight=False, markup=False, width=width).print(view)
 
 
 def write_file(path: Path, text: str) -> None:
@@ -82,6 +83,30 @@ def say(message: str) -> None:
     talk().print(message)
 
 
+def say_heading(message: str) -> None:
+    """The heading of a step on stderr, after an empty line."""
+    from rich.text import Text
+
+    talk().print(Text(f"\n{message}", "bold"))
+
+
+def confirm(question: str) -> None:
+    """Return when the person at the terminal says yes.
+
+    Raises
+    ------
+    UsageError
+        They do not, or there is nobody to ask.
+    """
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:  # the end of stdin, which may have held the argument
+        typer.echo(err=True)
+        agreed = False
+    if not agreed:
+        raise UsageError("Nothing was done. Answer yes, or give --yes where nobody can answer.")
+
+
 def say_error(message: str) -> None:
     """One error message on stderr, its lines below each other."""
     from rich.text import Text
@@ -92,10 +117,12 @@ def say_error(message: str) -> None:
 @contextmanager
 def busy(message: str) -> Iterator[None]:
     """A spinner on stderr while the block runs; one plain line when stderr is not a terminal."""
+    from rich.text import Text
+
     console = talk()
     if not console.is_terminal:
         console.print(f"{message} ...")
         yield
         return
-    with console.status(message):
+    with console.status(Text(message)):
         yield

@@ -33,7 +33,8 @@ def report_view(stored: StoredReport) -> RenderableType:
     for segment in drifted:
         names = ", ".join(f"{each.feature} {each.psi:.2f}" for each in segment.features if each.level.drifted)
         parts.append(f"  {segment.code} ({segment.n_window:,} rows): {names}")
-    parts += ["", *(f"[dim]{note}" for note in report.notes), f"[dim]report {report.report_id}, run {stored.run_id}"]
+    parts += ["", *(Text(note, "dim") for note in report.notes)]
+    parts.append(Text(f"report {report.report_id}, run {stored.run_id}", "dim"))
     return Group(*parts)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from attrition.cli.console import JsonFlag, JustificationOption, emit, open_workspace, say, write_file
+from attrition.cli.console import JsonFlag, JustificationOption, confirm, emit, open_workspace, say, write_file
 
 EXIT_GATE_HELD = 3
 
@@ -102,7 +102,9 @@ def verify(ctx: typer.Context, version: RefArgument, as_json: JsonFlag = False) 
 def approve(
     ctx: typer.Context,
     version: RefArgument,
-    justification: Annotated[str, typer.Option(help="Why it is fit for its purpose; kept in the audit log.")],
+    justification: Annotated[
+        str, typer.Option("--justification", "--reason", help="Why it is fit for its purpose; kept in the audit log.")
+    ],
     as_json: JsonFlag = False,
 ) -> None:
     """Approve a version for production; its author may not, unless the policy says otherwise.
@@ -189,7 +191,9 @@ def unchanged(
 def delete(
     ctx: typer.Context,
     version: RefArgument,
-    justification: Annotated[str, typer.Option(help="Why its files may go; kept in the audit log.")],
+    justification: Annotated[
+        str, typer.Option("--justification", "--reason", help="Why its files may go; kept in the audit log.")
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -198,6 +202,6 @@ def delete(
     Example: attrition models delete 1.0.0 --justification "retention of three years is over"
     """
     if not yes:
-        typer.confirm(f"Delete the files of {version} for good?", abort=True, err=True)
+        confirm(f"Delete the files of {version} for good?")
     deleted = open_workspace(ctx).models.delete(version, justification=justification)
     emit(deleted.to_dict(), f"Deleted the files of {deleted.version}.", as_json=as_json)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from attrition.cli.console import JsonFlag, emit, open_workspace, say
+from attrition.cli.console import JsonFlag, confirm, emit, open_workspace, say
 
 EXIT_UNFINISHED = 5
 
@@ -51,7 +51,9 @@ def report(
 def erase(
     ctx: typer.Context,
     employee: EmployeeArgument,
-    justification: Annotated[str, typer.Option(help="Why, for the audit log; without naming the person.")],
+    justification: Annotated[
+        str, typer.Option("--justification", "--reason", help="Why, for the audit log; without naming the person.")
+    ],
     is_pseudonym: PseudonymFlag = False,
     policy: PolicyOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -65,7 +67,7 @@ def erase(
 
     who = _read(employee)
     if not yes:
-        typer.confirm("Erase this person for good? It cannot be undone.", abort=True, err=True)
+        confirm("Erase this person for good? It cannot be undone.")
     done = open_workspace(ctx).privacy.erase(who, justification=justification, is_pseudonym=is_pseudonym, policy=policy)
     emit(done.to_dict(), erasure_view(done), as_json=as_json)
     if not done.is_finished:

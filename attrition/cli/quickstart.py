@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attrition.cli.console import JsonFlag, busy, emit, open_workspace, say
+from attrition.cli.console import JsonFlag, busy, emit, open_workspace, say, say_heading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ def _import(workspace: Workspace, data: Path | None, mapping: str | None, show: 
     """Step 1: a checked snapshot of the given extract, or of a simulated one."""
     from attrition.cli.views import dataset_view
 
-    say("[bold]1. Data[/bold]")
+    say_heading("1. Data")
     if data is None:
         say("No --data was given: 15,000 simulated employees. They say nothing about real people.")
     with busy("Reading and checking the extract"):
@@ -85,10 +85,10 @@ def _unchanged_or_tuned(workspace: Workspace, plan: str, show: Show) -> ModelVer
             f"\n[bold]2. and 3. Nothing changed[/bold]: version {known.version} was made from this data, plan and code."
         )
         return known
-    say("\n[bold]2. Search[/bold]")
+    say_heading("2. Search")
     with SearchProgress() as progress:
         run = workspace.tune(plan, on_trial=progress.trial, on_step=progress.step)
-    say("\n[bold]3. Judge and register[/bold]")
+    say_heading("3. Judge and register")
     show(evaluation_view(run.evaluation))
     show(verdict_view(run.verdict))
     if not run.verdict.admits:
@@ -107,7 +107,7 @@ def _serve_and_score(workspace: Workspace, version: ModelVersion, dataset: Datas
     from attrition.cli.views import predictions_view, status_view
     from attrition.data.schema import EMPLOYEE_ID
 
-    say(f"\n[bold]4. Serve[/bold] version {version.version}")
+    say_heading(f"4. Serve version {version.version}")
     with busy("Starting Ray Serve"):
         status = workspace.serving.up(version.version)
     employees = dataset.table.take(np.linspace(0, len(dataset.table) - 1, N_SCORED).astype(np.intp)).frame

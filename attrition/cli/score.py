@@ -105,6 +105,7 @@ def result_view(result: BatchResult) -> RenderableType:
     """What a batch did, and what it noticed."""
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     def table(title: str) -> Table:
         return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
@@ -119,7 +120,7 @@ def result_view(result: BatchResult) -> RenderableType:
         ("partitions", f"{result.n_partitions}{resumed}"),
         ("took", f"{result.seconds:.1f} s, {result.rows_per_second:,.0f} rows/s"),
     ):
-        facts.add_row(f"[dim]{name}", value)
+        facts.add_row(Text(name, "dim"), value)
     if not result.findings:
         return facts
     found = table("Noticed")

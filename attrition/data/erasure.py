@@ -149,7 +149,7 @@ class PersonRecords:
     @staticmethod
     def _nothing(report: PersonReport) -> NotFound:
         found = "nothing is held about this person"
-        if report.erasure:
-            found += f" ({report.erasure})"
+        if report.erasure:  # by the tombstone, so the id and its key are right
+            return NotFound(Fault("employee", f"{found} ({report.erasure})", "", "there is nothing left to do"))
         remedy = "check the id, and whether ATTRITION_KEY_FILE is the key of the import; --pseudonym takes a pseudonym"
         return NotFound(Fault("employee", found, "", remedy))

@@ -89,21 +89,20 @@ def identify(
     from attrition.governance.access_keys import PREFIX, KeyStore
     from attrition.governance.access_tokens import KeySet, authenticate_token
 
+    environ = os.environ if environ is None else environ
     text = presented(environ)
-    if not text:
-        allowed = f"{API_KEY}, or {TOKEN}" if config.oidc else API_KEY
-        raise NotAuthenticated(
-            Fault(
-                "access",
-                "is closed here, and nobody says who asks",
-                f"set {allowed}",
-                "ask whoever manages access here",
-            )
-        )
-    if text.startswith(PREFIX):
+    is_key = text.startswith(PREFIX) or bool(environ.get(API_KEY, "").strip())
+    if is_key or not text:
         settings.prepare_home()
         with KeyStore(settings.database_url) as store:
-            return store.authenticate(text, now)
+            if text:
+                return store.authenticate(text, now)
+            has_keys = config.oidc is not None or bool(store.keys())
+        allowed = f"{API_KEY}, or {TOKEN}" if config.oidc else API_KEY
+        remedy = "ask whoever manages access here"
+        if not has_keys:
+            remedy = "make the first key: attrition access key create NAME --role ml_lead"
+        raise NotAuthenticated(Fault("access", "is closed here, and nobody says who asks", f"set {allowed}", remedy))
     if config.oidc is None:
         raise NotAuthenticated(
             Fault(

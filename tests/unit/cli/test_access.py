@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -107,6 +109,41 @@ def test_nobody_and_somebody_without_the_right(attrition, lead, tmp_path):
         assert "is not permitted to sam (scorer)" in refused.stderr
     assert not (tmp_path / "home" / "tables").exists()
     assert not (tmp_path / "home" / "mlflow.db").exists()
+
+
+def test_a_closed_project_without_keys_says_how_to_begin(attrition):
+    """The first key; and a first key that could not make others is refused and recorded."""
+    assert "attrition access key create NAME --role ml_lead" in " ".join(attrition("access", "whoami").stderr.split())
+    refused = attrition("access", "key", "create", "sam", "--role", "scorer")
+    assert refused.exit_code == 4
+    events = json.loads(attrition("audit", "list", "--json", access="open").stdout)
+    assert ("access.manage", "denied") in [(event["action"], event["outcome"]) for event in events]
+
+
+@pytest.mark.usefixtures("lead")
+def test_what_is_no_key_is_not_taken_for_a_token(attrition):
+    """The message names the variable's kind, and does not repeat it."""
+    result = attrition("access", "whoami", key="hunter2")
+    assert result.exit_code == 4
+    assert "API key: has not the form of one" in result.stderr
+    assert "hunter2" not in result.output
+
+
+@pytest.mark.parametrize("what", ["database", "keys"])
+def test_a_wiped_database_does_not_begin_anew(attrition, lead, tmp_path, what):
+    """Nobody becomes the founder of a project whose log or keys are gone; what to do is said."""
+    assert lead
+    database = tmp_path / "home" / "governance.db"
+    if what == "keys":
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("DELETE FROM api_keys")
+    else:
+        for path in database.parent.glob("governance.db*"):
+            path.unlink()
+    result = attrition("access", "key", "create", "mallory", "--role", "ml_lead")
+    assert result.exit_code == 4
+    assert "restore the database" in " ".join(result.stderr.split())
+    assert "attr_" not in result.stdout
 
 
 def test_a_token_for_another_audience(attrition, lead, provider, tmp_path):

@@ -9,6 +9,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from attrition.cli.console import emit, say
 from attrition.cli.main import app
 
 HEAVY = ("ray", "mlflow", "pandas", "sklearn", "numpy", "scipy", "matplotlib", "shap", "fairlearn", "pydantic")
@@ -224,3 +225,12 @@ def test_nothing_served(run, monkeypatch, unused_port):
     result = run("serve", "status")
     assert result.exit_code == 5
     assert "attrition serve up" in result.output
+
+
+def test_brackets_in_paths_and_names_are_no_markup(capsys):
+    """A folder may be called [red]; what is printed is what it is called."""
+    say("Wrote /tmp/[red]run[/red]/a.json")
+    emit(None, "bundle /tmp/[bold]x")
+    captured = capsys.readouterr()
+    assert "/tmp/[red]run[/red]/a.json" in captured.err
+    assert "/tmp/[bold]x" in captured.out

@@ -91,7 +91,7 @@ def test_the_values_go_to_a_private_file(run, who, tmp_path):
 def test_an_erasure_asks_first(run, who):
     """No is an answer; yes erases, and then nobody is held."""
     refused = run("privacy", "erase", who, "--justification", "request 7", input="n\n")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert json.loads(run("privacy", "report", who, "--json").stdout)["n_rows"] == 3
     done = run("privacy", "erase", who, "--justification", "request 7", input="y\n")
     assert done.exit_code == 0
@@ -159,6 +159,22 @@ def test_what_cannot_be_meant(run, arguments, code, words):
     assert words in result.stderr
     assert "nobody-of-ours" not in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_nobody_to_ask_is_told_to_say_yes(run, who):
+    """Usage, not a bare abort; nothing was done. The word for why has a shorter name."""
+    result = run("privacy", "erase", who, "--reason", "request 7", input="")
+    assert result.exit_code == 2
+    assert "--yes" in result.stderr
+    assert run("privacy", "report", who).exit_code == 0
+
+
+def test_erased_twice_is_said_to_be_done(run, who):
+    """Not that the id may be wrong."""
+    assert run("privacy", "erase", who, "--reason", "request 7", "--yes").exit_code == 0
+    again = run("privacy", "erase", who, "--reason", "request 7", "--yes")
+    assert again.exit_code == 4
+    assert "nothing left to do" in " ".join(again.stderr.split())
 
 
 def test_a_project_without_a_key(run):
