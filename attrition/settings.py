@@ -37,6 +37,7 @@ _VARIABLES: tuple[tuple[str, str], ...] = (
     ("ATTRITION_EXPERIMENT", "experiment"),
     ("ATTRITION_ACCESS", "access"),
     ("ATTRITION_ACCESS_CONFIG", "access_config"),
+    ("ATTRITION_RAY_SERVICE", "ray_service"),
     ("ATTRITION_SERVE_HOST", "serve_host"),
     ("ATTRITION_SERVE_PORT", "serve_port"),
     ("ATTRITION_SERVE_APPLICATION", "serve_application"),
@@ -81,6 +82,9 @@ class Settings(BaseModel):
     """YAML file of the identity provider and of an own table of roles; None: API keys and the shipped roles."""
     ray_address: str | None = None
     """Ray cluster to use; None starts an embedded one."""
+    ray_service: str | None = None
+    """RayService on Kubernetes that serves, ``name`` or ``namespace/name``: traffic changes in its specification then,
+    which the operator would otherwise put back. None: Serve is asked itself."""
     serve_host: str = "127.0.0.1"
     """Host under which clients reach the endpoint."""
     serve_port: int = Field(default=8000, ge=1, le=65_535)

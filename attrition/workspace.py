@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from attrition.stations.alerts import Alerts
     from attrition.stations.audit import Audit
     from attrition.stations.certificates import Certificates
+    from attrition.stations.cluster import Cluster
     from attrition.stations.data import Data
     from attrition.stations.jobs import Jobs
     from attrition.stations.models import Models
@@ -196,6 +197,13 @@ class Workspace:
 
     def _export(self, ref: str) -> BundleRef:
         return self._registry.export_bundle(ref)  # the registry is opened only for a version that is not served yet
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """Ray on Kubernetes: apply, look, deploy, split, delete."""
+        from attrition.stations.cluster import Cluster
+
+        return Cluster(self.settings, self.guard, self._export)
 
     @cached_property
     def jobs(self) -> Jobs:

@@ -15,6 +15,7 @@ from attrition.cli import (
     alerts,
     audit,
     certify,
+    cluster,
     data,
     drift,
     explain,
@@ -120,6 +121,7 @@ app.add_typer(access.app, name="access")
 app.add_typer(audit.app, name="audit")
 app.add_typer(drift.app, name="drift")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(cluster.app, name="cluster")
 
 
 def main() -> None:

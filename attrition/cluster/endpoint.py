@@ -253,7 +253,13 @@ def find(settings: Settings) -> ServeControl | None:
     ------
     RayUnreachable
         A Ray address is configured, and nothing answers there.
+    ConfigError, PlatformError
+        The Kubernetes API of the settings' RayService cannot be asked.
     """
+    if settings.ray_service is not None:
+        from attrition.cluster.ray_service import service_control
+
+        return service_control(settings)
     session = active_session()
     if session is not None:
         return _control(settings, session.dashboard_url)

@@ -72,6 +72,12 @@ GUARDED = {
     "alerts.test": (Action.ALERT, ()),
     "alerts.list": (Action.ALERT, ()),
     "alerts.settle": (Action.ALERT, ("performance/", ())),
+    "cluster.up": (Action.CLUSTER, ([],)),
+    "cluster.status": (Action.TRAFFIC_VIEW, ()),
+    "cluster.deploy": (Action.TRAFFIC_CHANGE, ("1.1.0",)),
+    "cluster.shift": (Action.TRAFFIC_CHANGE, ({"1.0.0": 1.0},)),
+    "cluster.traffic": (Action.TRAFFIC_VIEW, ()),
+    "cluster.down": (Action.CLUSTER, ("RayService", "attrition")),
     "jobs.submit": (Action.JOB, (["attrition", "tune"],)),
     "jobs.list": (Action.JOB, ()),
     "jobs.show": (Action.JOB, ("tune-1",)),
@@ -88,6 +94,9 @@ GUARDED = {
     "audit.export": (Action.AUDIT_EXPORT, ("out",)),
 }
 KEYWORDS = {
+    "cluster.deploy": {"service": "attrition"},
+    "cluster.shift": {"service": "attrition"},
+    "cluster.traffic": {"service": "attrition"},
     "outcomes.labels": {"as_of": NOW},
     "models.approve": {"justification": "reviewed"},
     "models.delete": {"justification": "of no use any more"},
