@@ -49,7 +49,9 @@ def up(
 ) -> None:
     """Apply manifests and wait for their RayClusters, RayServices and RayJobs; exits 5 when one fails.
 
-    A served application keeps its traffic. Example: kubectl kustomize kuberay/overlays/staging | attrition cluster up -
+    A served application keeps its traffic. Manifests are what `kubectl kustomize kuberay/overlays/staging` prints.
+
+    Example: attrition cluster up staging.yaml
     """
     from attrition.cli.cluster_views import objects_view
     from attrition.cluster.kuberay import read_manifests
