@@ -1,0 +1,196 @@
+"""What was observed of control and challenger, as far as the statistics need it: counts, not persons.
+
+The unit of scores, decisions and labels is the *person*: the first prediction of each within an epoch. Thirty
+predictions of one person share one outcome, and counted singly they would narrow every interval without a new fact. The
+unit of latency is the first request of a person on each day (a request of many records counts once), and that of errors
+the request. An *epoch* is a period in which the same people were assigned to the same versions; a change of the weights
+ends it. Pinned requests chose their version and records without a person cannot be kept together with theirs: both are
+counted and decide nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from numpy.typing import NDArray
+
+LATENCY_BINS = 2_400
+"""Cells of latency, each 1 % wide: from 1 microsecond to more than 6 hours."""
+
+SCORE_BINS = 1_000
+"""Cells of [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Values of a variant: exact moments, and counts in cells for ranks and quantiles.
+
+    Attributes
+    ----------
+    n : int
+    mean : float
+        NaN without values.
+    variance : float
+        With ``n - 1``; NaN with less than two values.
+    edges : ndarray of shape (n_cells,), float64
+        Upper, inclusive ends of the cells, ascending; the lower end of the first is 0.
+    counts : ndarray of shape (n_cells,), int64
+    """
+
+    n: int
+    mean: float
+    variance: float
+    edges: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Requests and how many of them failed.
+
+    Attributes
+    ----------
+    requests : int
+        Answered or failed.
+    failed : int
+        Answered by a problem that the version is charged with.
+    source : str
+        Where that was counted.
+    """
+
+    requests: int
+    failed: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Decisions of unique persons against what became of them, once their horizon has passed.
+
+    Attributes
+    ----------
+    tp, fp, tn, fn : int
+        Positive means: expected to leave.
+    """
+
+    tp: int = 0
+    fp: int = 0
+    tn: int = 0
+    fn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What one version did in one epoch.
+
+    Attributes
+    ----------
+    version : str
+    employees : int
+        Unique persons whom the split assigned to it.
+    records : int
+        Their predictions, repeated ones included.
+    selected : int
+        Of the persons, those expected to leave at their first prediction.
+    pinned : int
+        Predictions that were asked of this version: kept apart.
+    idless : int
+        Predictions without a person: kept apart.
+    latency : Distribution or None
+        Milliseconds, one request per person and day; None where there is none (a shadow's).
+    scores : Distribution or None
+        Of each person's first prediction; None without persons.
+    labels : Labels
+    errors : Errors or None
+        None: nobody counted them.
+    """
+
+    version: str
+    employees: int = 0
+    records: int = 0
+    selected: int = 0
+    pinned: int = 0
+    idless: int = 0
+    latency: Distribution | None = None
+    scores: Distribution | None = None
+    labels: Labels = field(default_factory=Labels)
+    errors: Errors | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Persons whom both versions scored from the same record, the first such record of each.
+
+    Attributes
+    ----------
+    control, challenger : ndarray of shape (n,), float64
+        Probabilities.
+    control_selected, challenger_selected : ndarray of shape (n,), bool
+        Decisions.
+    left : ndarray of shape (n,), int8
+        1 left, 0 stayed, -1 not known yet.
+    """
+
+    control: NDArray[np.float64]
+    challenger: NDArray[np.float64]
+    control_selected: NDArray[np.bool_]
+    challenger_selected: NDArray[np.bool_]
+    left: NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.control)
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A period in which the assignment stood still.
+
+    Attributes
+    ----------
+    number : int
+        From 0, oldest first, among those of the experiment.
+    start, end : datetime
+        UTC, the end excluded.
+    shares : mapping of str to float
+        Version to its share of the buckets, every version with traffic; they sum to 1.
+    assigned : mapping of str to int
+        Version to unique persons assigned to it, every version with traffic.
+    control, challenger : Arm
+    pairs : Pairs or None
+        Where the challenger is a shadow.
+    """
+
+    number: int
+    start: datetime
+    end: datetime
+    shares: Mapping[str, float]
+    assigned: Mapping[str, int]
+    control: Arm
+    challenger: Arm
+    pairs: Pairs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What was observed until a moment.
+
+    Attributes
+    ----------
+    as_of : datetime
+        UTC.
+    epochs : tuple of Epoch
+        Oldest first; the last one is judged.
+    notes : tuple of str
+        What is not known, and why.
+    """
+
+    as_of: datetime
+    epochs: tuple[Epoch, ...] = ()
+    notes: tuple[str, ...] = ()
