@@ -2,16 +2,18 @@
 
 The unit of scores, decisions and labels is the *person*: the first prediction of each within an epoch. Thirty
 predictions of one person share one outcome, and counted singly they would narrow every interval without a new fact. The
-unit of latency is the first request of a person on each day (a request of many records counts once), and that of errors
-the request. An *epoch* is a period in which the same people were assigned to the same versions; a change of the weights
+unit of latency is the first request of a person on each day: what slows a request down is the machine and the moment
+more than the person, and a fault that begins on the third day must be seen. A request of many records counts once there,
+and not at all when both versions had a part in it. The unit of errors is the request. An *epoch* is a period in which the same people were assigned to the same versions; a change of the weights
 ends it. Pinned requests chose their version and records without a person cannot be kept together with theirs: both are
 counted and decide nothing.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -19,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-LATENCY_BINS = 2_400
-"""Cells of latency, each 1 % wide: from 1 microsecond to more than 6 hours."""
+LATENCY_EDGES = np.append(1.005 ** np.arange(4_000) / 1_000, np.inf)
+"""Upper ends of the cells of latency in milliseconds: half a per cent wide each, from 1 microsecond to 8 minutes."""
 
-SCORE_BINS = 1_000
-"""Cells of [0, 1]."""
+SCORE_EDGES = np.arange(1, 2_001) / 2_000
+"""Upper ends of the cells of scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,42 @@ class Distribution:
     variance: float
     edges: NDArray[np.float64]
     counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, values: ArrayLike, edges: NDArray[np.float64]) -> Self:
+        """Distribution of values that lie above 0 or at it, and at or below the last edge.
+
+        Parameters
+        ----------
+        values : array_like of shape (n,), float64
+        """
+        return cls.empty(edges).with_values(np.asarray(values, np.float64))
+
+    @classmethod
+    def empty(cls, edges: NDArray[np.float64]) -> Self:
+        """Distribution without values."""
+        return cls(0, math.nan, math.nan, edges, np.zeros(len(edges), np.int64))
+
+    def with_values(self, values: NDArray[np.float64]) -> Self:
+        """Together with more values.
+
+        References
+        ----------
+        Chan, Golub & LeVeque (1979), STAN-CS-79-773, eq. 2.1: moments of two samples together, without cancellation.
+        """
+        more = len(values)
+        if not more:
+            return self
+        n, mean = self.n + more, float(values.mean())
+        squares = float(((values - mean) ** 2).sum())
+        if self.n:
+            squares += (self.variance * (self.n - 1) if self.n > 1 else 0.0) + (
+                (mean - self.mean) ** 2 * self.n * more / n
+            )
+            mean = self.mean + (mean - self.mean) * more / n
+        cells = np.searchsorted(self.edges, values, "left")
+        counts = self.counts + np.bincount(cells, minlength=len(self.edges))
+        return type(self)(n, mean, squares / (n - 1) if n > 1 else math.nan, self.edges, counts)
 
 
 @dataclass(frozen=True, slots=True)
