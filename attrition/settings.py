@@ -33,6 +33,8 @@ _VARIABLES: tuple[tuple[str, str], ...] = (
     ("ATTRITION_PERSON_KEYS_URL", "person_keys_url"),
     ("ATTRITION_DATABASE_URL", "database_url"),
     ("ATTRITION_ALERT_URLS", "alert_urls"),
+    ("ATTRITION_PROMETHEUS_URL", "prometheus_url"),
+    ("ATTRITION_PROMETHEUS_LABELS", "prometheus_labels"),
     ("ATTRITION_AUDIT_KEY_FILE", "audit_key_file"),
     ("ATTRITION_EXPERIMENT", "experiment"),
     ("ATTRITION_ACCESS", "access"),
@@ -72,6 +74,11 @@ class Settings(BaseModel):
     alert_urls: str = Field(default="", repr=False)
     """Apprise URLs that alerts are sent to, separated by blanks (a URL may hold commas). They hold secrets: never
     printed."""
+    prometheus_url: str = Field(default="", repr=False)
+    """Prometheus that scrapes Ray, for the errors of an experiment; empty: they are not counted. May hold a password:
+    never printed."""
+    prometheus_labels: str = ""
+    """Matchers that every query gets, such as ``namespace="attrition"``, where it scrapes several clusters."""
     tracking_uri: str = ""
     """MLflow tracking and registry address; empty means SQLite in ``home/mlflow.db``."""
     experiment: str = "attrition"

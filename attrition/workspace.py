@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from attrition.stations.certificates import Certificates
     from attrition.stations.cluster import Cluster
     from attrition.stations.data import Data
+    from attrition.stations.experiments import Experiments
     from attrition.stations.jobs import Jobs
     from attrition.stations.models import Models
     from attrition.stations.monitoring import Monitoring
@@ -194,6 +195,13 @@ class Workspace:
         from attrition.stations.traffic import Traffic
 
         return Traffic(self.settings, self.guard, self._export)
+
+    @cached_property
+    def experiments(self) -> Experiments:
+        """A challenger beside the control: plan, start, status, analyze, stop."""
+        from attrition.stations.experiments import Experiments
+
+        return Experiments(self.settings, self.guard, lambda: self._registry, lambda: self.traffic)
 
     def _export(self, ref: str) -> BundleRef:
         return self._registry.export_bundle(ref)  # the registry is opened only for a version that is not served yet

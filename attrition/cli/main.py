@@ -18,6 +18,7 @@ from attrition.cli import (
     cluster,
     data,
     drift,
+    experiment,
     explain,
     jobs,
     models,
@@ -122,6 +123,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(drift.app, name="drift")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(cluster.app, name="cluster")
+app.add_typer(experiment.app, name="experiment")
 
 
 def main() -> None:

@@ -396,9 +396,7 @@ def _labels(rows: _Rows, outcomes: Outcomes | None) -> NDArray[np.int8]:
     left = pd.DataFrame(
         {"employee_id": _hashed_texts(known["employee_id"]), "left_on": known["left_on"].to_numpy("datetime64[us]")}
     )
-    labels = matured_labels(
-        persons, left, horizon_days=outcomes.horizon_days, as_of=outcomes.complete_until
-    )
+    labels = matured_labels(persons, left, horizon_days=outcomes.horizon_days, as_of=outcomes.complete_until)
     today = np.datetime64(outcomes.complete_until.date(), "us")
     is_mature = (labels["horizon_end"].to_numpy("datetime64[us]") < today) & labels["label"].notna().to_numpy()
     return np.where(is_mature, labels["label"].fillna(0).to_numpy(np.int8), unknown)

@@ -83,9 +83,7 @@ class _Rates:
     weight: float
 
     def limits(self, alpha_low: float, alpha_high: float) -> tuple[float, float]:
-        low, high = sequential.rate_limits(
-            *self.counts, weight=self.weight, alpha_low=alpha_low, alpha_high=alpha_high
-        )
+        low, high = sequential.rate_limits(*self.counts, weight=self.weight, alpha_low=alpha_low, alpha_high=alpha_high)
         return float(low), float(high)
 
     def evidence(self, delta: float, side: int) -> float:

@@ -9,9 +9,9 @@ McAuliffe & Sekhon 2021, Ann. Stat. 49(2), section 3) and is valid for every tru
 approximate: the level holds for a rate of 0.5 % as for one of 50 %, and needs counts only, not their order.
 
 Martingales of independent factors multiply: whatever the allocation between the factors, their product starts at 1 and
-bounds them jointly. A hypothesis about a function of several probabilities is refuted when the product is large at every
-point of it (Kaufmann & Koolen 2021, JMLR 22(246)). Differences of rates, of paired decisions and of quantiles are such
-functions (:mod:`attrition.experiments.sequential`, :mod:`attrition.experiments.paired`).
+bounds them jointly. A hypothesis about a function of several probabilities is refuted when the product is large at all
+of its points (Kaufmann & Koolen 2021, JMLR 22(246)). Differences of rates, of paired decisions and of quantiles are
+such functions (:mod:`attrition.experiments.sequential`, :mod:`attrition.experiments.paired`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ logarithm, -3, on the wrong side, where a product would otherwise be zero; that 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def log_evidence(k: ArrayLike, n: ArrayLike, p: ArrayLike, *, weight: ArrayLike, side: int) -> Floats:
+def log_evidence(k: ArrayLike, n: ArrayLike, p: ArrayLike, *, weight: float | Floats, side: int) -> Floats:
     """Logarithm of the mixture martingale against the success probability `p`.
 
     Parameters
@@ -64,14 +64,14 @@ def log_evidence(k: ArrayLike, n: ArrayLike, p: ArrayLike, *, weight: ArrayLike,
     from scipy.special import betainc, betaincc, betaln, xlog1py, xlogy
 
     k, n = np.asarray(k, float), np.asarray(n, float)
-    p = np.clip(np.asarray(p, float), TINY, 1 - TINY)
-    a, b = weight * p, weight * (1 - p)
-    log_mixture = betaln(a + k, b + n - k) - betaln(a, b) - xlogy(k, p) - xlog1py(n - k, -p)
+    null: Floats = np.clip(np.asarray(p, float), TINY, 1 - TINY)
+    a, b = weight * null, weight * (1 - null)
+    log_mixture = betaln(a + k, b + n - k) - betaln(a, b) - xlogy(k, null) - xlog1py(n - k, -null)
     if side == 0:
         return np.asarray(log_mixture)
     mass = betaincc if side > 0 else betainc
     with np.errstate(divide="ignore"):  # no posterior mass on that side: nothing is left of the stake
-        at_stake = log_mixture + np.log(mass(a + k, b + n - k, p)) - np.log(mass(a, b, p))
+        at_stake = log_mixture + np.log(mass(a + k, b + n - k, null)) - np.log(mass(a, b, null))
     return np.asarray(np.logaddexp(math.log(_STAKE) + at_stake, math.log(1 - _STAKE)))
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from attrition.evaluation.auc import compare_auc
+from attrition.evaluation.intervals import normal_quantile
 from attrition.experiments.mixtures import farthest, least, log_evidence
 
 if TYPE_CHECKING:
@@ -132,14 +134,33 @@ def paired_limits(
     return low, high
 
 
-def delong(pairs: Pairs, confidence: float = 0.95) -> Estimate | None:
-    """AUC of the challenger minus that of the control on pairs with a label; None without leavers and stayers.
+@dataclass(frozen=True, slots=True)
+class DeLong:
+    """DeLong's test of equal AUCs in pairs: fixed horizon, for one look planned beforehand.
 
-    Fixed horizon, for one look planned beforehand: the placements of all persons change with every new one, so no
-    martingale is at hand. See :func:`attrition.evaluation.auc.compare_auc`.
+    Attributes
+    ----------
+    difference : Estimate
+        AUC of the challenger minus that of the control.
+    p_value : float, in [0, 1]
+        Two-sided; NaN when nothing varies.
+    """
+
+    difference: Estimate
+    p_value: float
+
+
+def delong(pairs: Pairs, confidence: float = 0.95) -> DeLong | None:
+    """DeLong's test on pairs with a label; None without leavers and stayers.
+
+    The placements of all persons change with every new one, so no martingale is at hand. See
+    :func:`attrition.evaluation.auc.compare_auc`.
     """
     known = pairs.left >= 0
     labels = pairs.left[known]
     if not known.any() or labels.min() == labels.max():
         return None
-    return compare_auc(labels, pairs.control[known], pairs.challenger[known], confidence)
+    found = compare_auc(labels, pairs.control[known], pairs.challenger[known], confidence)
+    error = (found.high - found.low) / 2 / normal_quantile(confidence)
+    p_value = 2 * NormalDist().cdf(-abs(found.value) / error) if error > 0 else math.nan
+    return DeLong(found, p_value)

@@ -1,8 +1,8 @@
 """What an experiment compares and what decides it: written down before it begins, as data.
 
 The two kinds of error are kept apart, as Schultzberg, Ankargren & Frånberg (2024, arXiv:2402.11609) propose for
-experiments with several metrics. *Promoting* needs every goal and every guardrail to agree, so a false promotion needs
-at least one of them to be wrong, and each may be judged at the whole of its level (intersection-union test: Berger 1982,
+experiments with several metrics. *Promoting* needs every goal and every guardrail to agree, so for a false promotion at
+least one of them must be wrong, and each may be judged at the whole of the level (intersection-union test: Berger 1982,
 Technometrics 24(4)). *Rolling back* needs one metric only, so there the level is divided among them (Bonferroni). Half
 of `alpha` is spent on each, and both are divided by the number of epochs: a change of weights starts the evidence anew.
 """

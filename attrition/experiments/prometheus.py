@@ -1,9 +1,9 @@
 """Requests and errors of a version from a Prometheus that scrapes Ray, by PromQL.
 
 ``increase()`` is not used, for two reasons: it extrapolates to the ends of the period, and it misses what a counter
-counted before its first scrape. A replica's error counter appears with its first error, so of rare errors ``increase()``
-misses most. Here a series counts what it ends with, less what it stood at when the period began, which are whole
-numbers. A series that starts anew under the same labels within the period is counted from its highest value only; Ray
+counted before its first scrape. A replica's error counter appears with its first error, so ``increase()`` misses most
+of the rare ones. Here a series counts what it ends with, less what it stood at when the period began: whole numbers. A
+series that starts anew under the same labels within the period is counted from its highest value only; Ray
 names a restarted replica anew, so that does not happen with its own metrics.
 """
 
@@ -44,7 +44,7 @@ class Prometheus:
         self._url = url.rstrip("/")
         self._labels = labels
 
-    def errors(self, version: str, start: datetime, end: datetime, as_shadow: bool = False) -> Errors | None:  # noqa: FBT001, FBT002
+    def errors(self, version: str, start: datetime, end: datetime, as_shadow: bool = False) -> Errors | None:
         """Requests of a version in a period and how many of them failed; None when it counted none.
 
         All requests count, also pinned ones and those without a person: the counters do not tell them apart. Of a

@@ -3,10 +3,12 @@
 The unit of scores, decisions and labels is the *person*: the first prediction of each within an epoch. Thirty
 predictions of one person share one outcome, and counted singly they would narrow every interval without a new fact. The
 unit of latency is the first request of a person on each day: what slows a request down is the machine and the moment
-more than the person, and a fault that begins on the third day must be seen. A request of many records counts once there,
-and not at all when both versions had a part in it. The unit of errors is the request. An *epoch* is a period in which the same people were assigned to the same versions; a change of the weights
-ends it. Pinned requests chose their version and records without a person cannot be kept together with theirs: both are
-counted and decide nothing.
+more than the person, and a fault that begins on the third day must be seen. A request of many records counts once
+there, and not at all when both versions had a part in it. The unit of errors is the request.
+
+An *epoch* is a period in which the same people were assigned to the same versions; a change of the weights ends it.
+Pinned requests chose their version, and records without a person cannot be kept together with theirs: both are counted
+and decide nothing.
 """
 
 from __future__ import annotations
@@ -227,8 +229,11 @@ class Samples:
         Oldest first; the last one is judged.
     notes : tuple of str
         What is not known, and why.
+    is_complete : bool
+        Nobody will be added any more: the experiment was stopped. Labels may still mature.
     """
 
     as_of: datetime
     epochs: tuple[Epoch, ...] = ()
     notes: tuple[str, ...] = ()
+    is_complete: bool = False

@@ -38,8 +38,8 @@ def rate_evidence(
 ) -> Floats:
     """Log evidence that the difference of two rates lies above (`side` 1) or below (-1) `delta`.
 
-    Its exponential, negated, is an always-valid p-value: whatever the truth on the other side, it ever falls to `a` with
-    a probability of at most `a`.
+    ``exp(-evidence)`` is an always-valid p-value: whatever the truth on the other side, it ever falls to `a` with a
+    probability of at most `a`.
 
     Parameters
     ----------
@@ -115,13 +115,13 @@ def mean_limits(
     ----------
     Waudby-Smith et al. (2024), Ann. Stat. 52(6), Theorem 2.2 and its one-sided form.
     """
-    ratio, error = np.asarray(ratio, float), np.asarray(standard_error, float)
+    centre, error, ratio = (np.asarray(each, float) for each in (difference, standard_error, ratio))
 
     def half(alpha: float) -> Floats:
         bound = np.log1p(np.sqrt(1 + ratio) / (2 * alpha))
         return np.asarray(error * np.sqrt(2 * (1 + 1 / ratio) * bound))
 
-    return np.asarray(difference - half(alpha_low)), np.asarray(difference + half(alpha_high))
+    return np.asarray(centre - half(alpha_low)), np.asarray(centre + half(alpha_high))
 
 
 def mean_evidence(

@@ -31,7 +31,7 @@ from attrition.experiments.ratio_mismatch import check_ratio
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from attrition.experiments.comparison import Comparison
+    from attrition.experiments.comparison import Comparison, Difference
     from attrition.experiments.plan import ExperimentPlan, MetricPlan
     from attrition.experiments.ratio_mismatch import RatioCheck
     from attrition.experiments.samples import Arm, Epoch, Samples
@@ -195,7 +195,8 @@ def judge(plan: ExperimentPlan, samples: Samples) -> Analysis:
     ratio = None
     if epoch is not None and plan.design is Design.SPLIT and len(epoch.shares) > 1:
         ratio = check_ratio(epoch.assigned, epoch.shares, plan.ratio_alpha)
-    verdict, reasons = _decide(plan, epoch, metrics, ratio, is_over=ends is not None and samples.as_of >= ends)
+    is_over = samples.is_complete or (ends is not None and samples.as_of >= ends)
+    verdict, reasons = _decide(plan, epoch, metrics, ratio, is_over=is_over)
     return Analysis(
         experiment=plan.name,
         as_of=samples.as_of,
@@ -207,7 +208,7 @@ def judge(plan: ExperimentPlan, samples: Samples) -> Analysis:
         metrics=metrics,
         ratio=ratio,
         counts={} if epoch is None else {"control": _counts(epoch.control), "challenger": _counts(epoch.challenger)},
-        fixed=() if epoch is None else _fixed(plan, epoch),
+        fixed=() if epoch is None else _fixed(epoch),
         alpha={"total": plan.alpha, "promote_each": plan.promote_alpha, "harm_each": plan.harm_alpha},
         notes=samples.notes,
     )
@@ -221,15 +222,12 @@ def _decide(
     *,
     is_over: bool,
 ) -> tuple[Verdict, tuple[str, ...]]:
-    if epoch is None:
-        return Verdict.CONTINUE, ("the experiment has no traffic yet: the weights do not include both versions",)
-    if epoch.number >= plan.epochs:
-        found = f"the weights were set {epoch.number + 1} times, and alpha was planned for {plan.epochs}"
-        return Verdict.INCONCLUSIVE, (found,)
-    if ratio is not None and ratio.mismatch:
-        return Verdict.INCONCLUSIVE, (f"sample-ratio mismatch, so no comparison counts; {ratio}",)
     unsettled = Verdict.INCONCLUSIVE if is_over else Verdict.CONTINUE
-    over = ("the plan is over",) if is_over else ()
+    over = ("the experiment is over",) if is_over else ()
+    if epoch is None:
+        return unsettled, (*over, "no traffic: the weights never included both versions")
+    if blocked := _blocked(plan, epoch, ratio):
+        return Verdict.INCONCLUSIVE, (blocked,)
     persons = _persons(plan, epoch)
     if persons < plan.min_employees:
         found = f"{persons:,} persons met the less frequent version; {plan.min_employees:,} are the minimum"
@@ -242,50 +240,76 @@ def _decide(
     return Verdict.PROMOTE, tuple(map(_sentence, deciding))
 
 
+def _blocked(plan: ExperimentPlan, epoch: Epoch, ratio: RatioCheck | None) -> str:
+    """Why nothing that the data show can count; empty when it can."""
+    if epoch.number >= plan.epochs:
+        return f"the weights were set {epoch.number + 1} times, and alpha was planned for {plan.epochs}"
+    if ratio is not None and ratio.mismatch:
+        return f"sample-ratio mismatch, so no comparison counts; {ratio}"
+    return ""
+
+
 def _result(plan: ExperimentPlan, metric: MetricPlan, found: Comparison | None) -> MetricResult:
-    common = {"metric": metric.metric, "role": metric.role, "margin": metric.margin, "min_units": metric.min_units}
     if found is None:
         return MetricResult(
-            **common,
+            metric=metric.metric,
+            role=metric.role,
             standing=Standing.NOT_MEASURED,
-            **dict.fromkeys(("control", "challenger", "difference"), math.nan),
+            control=math.nan,
+            challenger=math.nan,
+            difference=math.nan,
             low=-math.inf,
             high=math.inf,
+            margin=metric.margin,
             p_harm=1.0,
             p_good=1.0,
             n_control=0,
             n_challenger=0,
+            min_units=metric.min_units,
             unit="",
             method="",
         )
-    difference = found.difference
-    if metric.metric.is_shift:
-        # each limit may both find harm and exclude it
-        level = min(plan.promote_alpha, plan.harm_alpha / 2)
-        low, high = difference.limits(level, level)
-        above, below = difference.evidence(metric.margin, 1), difference.evidence(-metric.margin, -1)
-        p_harm = min(1.0, 2 * math.exp(-max(above, below)))
-        p_good = _p(min(difference.evidence(metric.margin, -1), difference.evidence(-metric.margin, 1)))
-    else:
-        low, high = difference.limits(plan.harm_alpha, plan.promote_alpha)
-        p_harm = _p(difference.evidence(metric.margin, 1))
-        p_good = _p(difference.evidence(0.0 if metric.role is Role.GOAL else metric.margin, -1))
+    low, high = found.difference.limits(*_levels(plan, metric))
+    p_harm, p_good = _p_values(metric, found.difference)
     is_enough = min(found.n_control, found.n_challenger) >= metric.min_units
     return MetricResult(
-        **common,
+        metric=metric.metric,
+        role=metric.role,
         standing=_standing(metric, low, high) if is_enough else Standing.OPEN,
         control=found.control,
         challenger=found.challenger,
         difference=found.challenger - found.control,
         low=low,
         high=high,
+        margin=metric.margin,
         p_harm=p_harm,
         p_good=p_good,
         n_control=found.n_control,
         n_challenger=found.n_challenger,
+        min_units=metric.min_units,
         unit=found.unit,
         method=found.method,
     )
+
+
+def _levels(plan: ExperimentPlan, metric: MetricPlan) -> tuple[float, float]:
+    """Levels of the lower and of the upper limit."""
+    if metric.metric.is_shift:  # each limit both finds harm, on its side, and excludes it
+        level = min(plan.promote_alpha, plan.harm_alpha / 2)
+        return level, level
+    return plan.harm_alpha, plan.promote_alpha
+
+
+def _p_values(metric: MetricPlan, difference: Difference) -> tuple[float, float]:
+    """Always-valid p-values of no harm, and of what must be refuted to promote."""
+    margin = metric.margin
+    if metric.metric.is_shift:
+        harm = max(difference.evidence(margin, 1), difference.evidence(-margin, -1))
+        good = min(difference.evidence(margin, -1), difference.evidence(-margin, 1))
+        return min(1.0, 2 * math.exp(-harm)), min(1.0, math.exp(-good))
+    harm = difference.evidence(margin, 1)
+    good = difference.evidence(0.0 if metric.role is Role.GOAL else margin, -1)
+    return min(1.0, math.exp(-harm)), min(1.0, math.exp(-good))
 
 
 def _standing(metric: MetricPlan, low: float, high: float) -> Standing:
@@ -337,7 +361,7 @@ def _counts(arm: Arm) -> dict[str, Any]:
     }
 
 
-def _fixed(plan: ExperimentPlan, epoch: Epoch) -> tuple[FixedTest, ...]:
+def _fixed(epoch: Epoch) -> tuple[FixedTest, ...]:
     tests = []
     if (errors := error_counts(epoch)) is not None:
         tests.append(chi_square(Metric.ERROR_RATE, *errors))
@@ -349,7 +373,7 @@ def _fixed(plan: ExperimentPlan, epoch: Epoch) -> tuple[FixedTest, ...]:
                 p_value = mcnemar(found.only_challenger, found.only_control).mid
                 tests.append(FixedTest(name, "McNemar, mid-p", p_value, effect))
         if (auc := delong(epoch.pairs)) is not None:
-            tests.append(_delong_test(auc.value, auc.low, auc.high, auc.confidence))
+            tests.append(FixedTest("auc", "DeLong, paired", auc.p_value, auc.difference.value))
         return tuple(tests)
     for name in (Metric.SELECTION_RATE, Metric.FPR, Metric.FNR):
         counts = rate_counts(name, epoch.control, epoch.challenger)
@@ -362,7 +386,3 @@ def _fixed(plan: ExperimentPlan, epoch: Epoch) -> tuple[FixedTest, ...]:
         if one is not None and other is not None and one.n and other.n:
             tests.append(mann_whitney(label, one, other))
     return tuple(tests)
-
-
-def _p(evidence: float) -> float:
-    return min(1.0, math.exp(-evidence))

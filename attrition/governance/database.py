@@ -1,0 +1,97 @@
+"""A few tables in the project's database, SQLite or PostgreSQL, for state that several processes share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+from attrition.errors import Fault, PlatformError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, Engine, MetaData
+
+T = TypeVar("T")
+
+
+class Database:
+    """Tables that are made on first use; safe to use from several processes and machines at once.
+
+    Parameters
+    ----------
+    url
+        Address, as :attr:`attrition.settings.Settings.database_url`.
+    tables
+        Made when they are missing.
+    """
+
+    def __init__(self, url: str, tables: MetaData) -> None:
+        self._url = url
+        self._tables = tables
+        self._opened: Engine | None = None
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, done in one transaction.
+
+        Raises
+        ------
+        PlatformError
+            The database does not answer, or its driver is not installed.
+        sqlalchemy.exc.IntegrityError
+            A constraint of the tables; what it means is known to the caller only.
+        """
+        from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+        where = ", ".join(sorted(self._tables.tables))
+        try:
+            if self._opened is None:
+                self._opened = _engine(self._url)
+                self._create()
+            with self._opened.begin() as connection:
+                return work(connection)
+        except ImportError as error:
+            remedy = "pip install 'attrition[postgres]'"
+            raise PlatformError(Fault(where, "the database's driver is not installed", remedy=remedy)) from error
+        except IntegrityError:
+            raise
+        except SQLAlchemyError as error:
+            self.close()
+            # neither address nor driver's message: they may hold its password
+            remedy = "check ATTRITION_DATABASE_URL"
+            raise PlatformError(Fault(where, "the project's database does not answer", remedy=remedy)) from error
+
+    def close(self) -> None:
+        """Close the connections; they are opened again when they are needed."""
+        if self._opened is not None:
+            self._opened.dispose()
+            self._opened = None
+
+    def _create(self) -> None:
+        from sqlalchemy import inspect
+        from sqlalchemy.exc import SQLAlchemyError
+
+        assert self._opened is not None
+        try:
+            self._tables.create_all(self._opened)
+        except SQLAlchemyError:  # another process was making them
+            if not set(self._tables.tables) <= set(inspect(self._opened).get_table_names()):
+                raise
+
+
+def _engine(url: str) -> Engine:
+    from sqlalchemy import create_engine, make_url
+    from sqlalchemy.pool import NullPool
+
+    parsed = make_url(url)
+    if parsed.drivername in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() != "sqlite":
+        limits = {"connect_timeout": 5}
+        return create_engine(parsed, pool_pre_ping=True, pool_size=1, hide_parameters=True, connect_args=limits)
+    if parsed.database:
+        with contextlib.suppress(OSError):
+            # only a new file: closing any descriptor of an open database drops this process's locks on it (POSIX)
+            os.close(os.open(parsed.database, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    return create_engine(parsed, poolclass=NullPool, hide_parameters=True, connect_args={"timeout": 20})

@@ -1,0 +1,323 @@
+"""Experiments under guard: a challenger beside the control, looked at as often as one likes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrition.errors import Fault, UsageError
+from attrition.governance.actions import Action
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Callable, Sequence
+
+    from attrition.experiments.plan import ExperimentPlan
+    from attrition.experiments.planning import Expectation, Size
+    from attrition.experiments.records import Experiment, ExperimentRecords
+    from attrition.experiments.samples import Samples
+    from attrition.experiments.verdict import Analysis
+    from attrition.governance.guard import Guard
+    from attrition.registry.models import ModelRegistry
+    from attrition.settings import Settings
+    from attrition.stations.traffic import Traffic
+
+SUBJECT = "experiments"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look at an experiment.
+
+    Attributes
+    ----------
+    analysis : Analysis
+    number : int
+        From 0, among the looks of the experiment.
+    run_id : str
+        Run of MLflow that shows it.
+    """
+
+    analysis: Analysis
+    number: int
+    run_id: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready document."""
+        return {**self.analysis.to_dict(), "look": self.number, "run_id": self.run_id}
+
+
+class Experiments:
+    """Experiments; reached as ``Workspace.experiments``.
+
+    Every method raises ``AccessDenied`` for who may not do it, and ``PlatformError`` when the database, the tables or
+    MLflow do not answer.
+
+    Parameters
+    ----------
+    settings
+        Where the tables, the database, MLflow and Prometheus are.
+    guard
+        Of the project.
+    registry
+        Gives the registry; asked only after the guard.
+    traffic
+        Gives the station that changes the traffic, with its own permission.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        guard: Guard,
+        registry: Callable[[], ModelRegistry],
+        traffic: Callable[[], Traffic],
+    ) -> None:
+        self._settings = settings
+        self._guard = guard
+        self._registry = registry
+        self._traffic = traffic
+
+    def plan(
+        self,
+        expectations: Sequence[Expectation] | None = None,
+        *,
+        share: float = 0.5,
+        alpha: float = 0.05,
+        leave_rate: float = 0.16,
+        per_day: float | None = None,
+        horizon_days: int = 180,
+    ) -> tuple[Size, ...]:
+        """How many records an experiment would need until each rate is decided; changes and reads nothing.
+
+        See :func:`attrition.experiments.planning.plan_sizes`; without expectations it is the published case.
+
+        Raises
+        ------
+        UsageError
+            A rate, share or level outside its range.
+        """
+        from attrition.experiments.planning import PUBLISHED, plan_sizes
+
+        return plan_sizes(
+            expectations or PUBLISHED,
+            share=share,
+            alpha=alpha,
+            leave_rate=leave_rate,
+            per_day=per_day,
+            horizon_days=horizon_days,
+        )
+
+    def start(
+        self,
+        plan: ExperimentPlan | str | Path,
+        *,
+        change_traffic: bool = True,
+        justification: str | None = None,
+        now: datetime | None = None,
+    ) -> Experiment:
+        """Begin an experiment: give both versions their part of the traffic, and record it.
+
+        Parameters
+        ----------
+        plan
+            Also as YAML file of an :class:`~attrition.experiments.plan.ExperimentPlan`.
+        change_traffic
+            Set the weights, or the shadow, of the plan; otherwise somebody else does, such as a rollout.
+
+        Raises
+        ------
+        ConfigError
+            The plan cannot be used; every fault is named.
+        NotFound
+            A version does not exist.
+        UsageError
+            An experiment runs, there was one of this name, or the versions predict different horizons.
+        ServingError
+            Nothing is served, or a version cannot be loaded; nothing was begun.
+        """
+        from attrition.experiments import tracking
+        from attrition.experiments.plan import ExperimentPlan
+
+        wanted = ExperimentPlan.load(Path(plan)) if isinstance(plan, (str, Path)) else plan
+        subject = f"experiment {wanted.name}"
+        with self._guard.acting(Action.EXPERIMENT, subject, justification=justification) as entry:
+            fixed = self._with_versions(wanted)
+            entry.model_version = f"{fixed.control}, {fixed.challenger}"
+            entry.details |= {"started": True, "design": str(fixed.design), "alpha": fixed.alpha}
+            self._horizon_days(fixed)
+            records = self._records()
+            records.start(fixed, actor=entry.actor, now=now or datetime.now(UTC))
+            run_id = ""
+            try:
+                run_id = tracking.begin_run(self._settings, fixed)
+                if change_traffic:
+                    self._give_traffic(fixed, justification)
+                records.set_run(fixed.name, run_id)
+            except BaseException:
+                records.discard(fixed.name)
+                if run_id:
+                    tracking.end_run(self._settings, run_id, "FAILED")
+                raise
+            return records.get(fixed.name)
+
+    def status(self, name: str | None = None) -> Experiment:
+        """An experiment with its looks so far; None is the running one, or the last one.
+
+        Raises
+        ------
+        NotFound
+            There is none.
+        """
+        self._guard.require(Action.EXPERIMENT, SUBJECT)
+        return self._records().get(name)
+
+    def list(self) -> builtins.list[Experiment]:
+        """Every experiment, oldest first, without its looks."""
+        self._guard.require(Action.EXPERIMENT, SUBJECT)
+        return list(self._records().list())
+
+    def analyze(self, name: str | None = None, *, now: datetime | None = None) -> Look:
+        """Look at an experiment now: read its samples, judge them, store the look and log it to MLflow.
+
+        May be repeated as often as one likes, also after the experiment was stopped, as labels mature late.
+
+        Raises
+        ------
+        NotFound
+            There is no experiment.
+        """
+        from attrition.experiments import tracking
+        from attrition.experiments.experiment_page import experiment_page
+        from attrition.experiments.verdict import judge
+
+        present = now or datetime.now(UTC)
+        with self._guard.acting(Action.EXPERIMENT, SUBJECT if name is None else f"experiment {name[:63]}") as entry:
+            records = self._records()
+            experiment = records.get(name)
+            plan = experiment.plan
+            entry.model_version = f"{plan.control}, {plan.challenger}"
+            analysis = judge(plan, self._samples(experiment, present))
+            document = analysis.to_dict()
+            number = records.add_look(plan.name, document)
+            page = experiment_page(plan, (*experiment.looks, document))
+            tracking.log_look(self._settings, experiment.run_id, number, analysis, page)
+            entry.details |= {
+                "experiment": plan.name,
+                "look": number,
+                "verdict": str(analysis.verdict),
+                "standings": {str(each.metric): str(each.standing) for each in analysis.metrics},
+            }
+            return Look(analysis, number, experiment.run_id)
+
+    def page(self, name: str | None = None) -> str:
+        """The report of the last look as one HTML page, with every interval over time.
+
+        Raises
+        ------
+        NotFound
+            There is no experiment.
+        UsageError
+            Nobody has looked at it yet.
+        """
+        from attrition.experiments.experiment_page import experiment_page
+
+        experiment = self.status(name)
+        if not experiment.looks:
+            name = experiment.plan.name
+            raise UsageError(
+                Fault(f"experiment {name}", "nobody has looked at it yet", "", f"attrition experiment analyze {name}")
+            )
+        return experiment_page(experiment.plan, experiment.looks)
+
+    def stop(
+        self, name: str | None = None, *, justification: str | None = None, now: datetime | None = None
+    ) -> Experiment:
+        """End an experiment; the traffic stays as it is, and looks stay possible.
+
+        Raises
+        ------
+        NotFound
+            There is no experiment.
+        UsageError
+            It was stopped before.
+        """
+        from attrition.experiments import tracking
+
+        subject = SUBJECT if name is None else f"experiment {name[:63]}"
+        with self._guard.acting(Action.EXPERIMENT, subject, justification=justification) as entry:
+            records = self._records()
+            experiment = records.get(name)
+            plan = experiment.plan
+            entry.model_version = f"{plan.control}, {plan.challenger}"
+            entry.details |= {"experiment": plan.name, "stopped": True, "verdict": experiment.verdict or None}
+            if not records.stop(plan.name, now or datetime.now(UTC)):
+                raise UsageError(
+                    Fault(f"experiment {plan.name}", "was stopped before", "", "attrition experiment list")
+                )
+            tracking.end_run(self._settings, experiment.run_id)
+            return records.get(plan.name)
+
+    def _with_versions(self, plan: ExperimentPlan) -> ExperimentPlan:
+        control, challenger = (self._registry().resolve(ref).version for ref in (plan.control, plan.challenger))
+        if control == challenger:
+            found = f"{plan.control} and {plan.challenger} are both version {control}"
+            raise UsageError(Fault(f"experiment {plan.name}", found, "two versions are compared"))
+        return plan.model_copy(update={"control": control, "challenger": challenger})
+
+    def _horizon_days(self, plan: ExperimentPlan) -> int:
+        """Of both versions: what they say about the same person must be about the same time."""
+        one, other = (self._registry().load(ref).schema.horizon_days for ref in (plan.control, plan.challenger))
+        if one != other:
+            found = f"{plan.control} predicts {one} days and {plan.challenger} {other}"
+            raise UsageError(Fault(f"experiment {plan.name}", found, "their errors cannot be compared"))
+        return one
+
+    def _give_traffic(self, plan: ExperimentPlan, justification: str | None) -> None:
+        from attrition.experiments.plan import Design
+
+        traffic = self._traffic()
+        if plan.design is Design.SHADOW:
+            traffic.shadow([plan.challenger], justification=justification)
+        else:
+            share = plan.weights.share
+            weights = {plan.control: 1.0 - share, plan.challenger: share}
+            traffic.set(weights, experiment=plan.name, justification=justification)
+
+    def _samples(self, experiment: Experiment, now: datetime) -> Samples:
+        from dataclasses import replace
+
+        from attrition.data.outcomes import OutcomeTable
+        from attrition.experiments.collection import Outcomes, collect
+        from attrition.experiments.epochs import find_spans
+        from attrition.experiments.prometheus import Prometheus
+        from attrition.serving.traffic_history import TrafficHistory
+
+        settings, plan = self._settings, experiment.plan
+        until = now if experiment.stopped_at is None else min(now, experiment.stopped_at)
+        changes = TrafficHistory(settings.tables).changes(settings.serve_application)
+        spans = find_spans(changes, plan, since=experiment.started_at, until=until)
+        known = OutcomeTable(settings.tables).current()
+        outcomes = None
+        if not known.empty:
+            complete_until = min(known["observed_at"].max().to_pydatetime(), now)
+            horizon = self._horizon_days(plan)
+            current = OutcomeTable(settings.tables).current(complete_until)
+            outcomes = Outcomes(current, complete_until, horizon)
+        server = Prometheus(settings.prometheus_url, settings.prometheus_labels) if settings.prometheus_url else None
+        samples = collect(
+            plan,
+            spans,
+            settings.tables,
+            as_of=now,
+            outcomes=outcomes,
+            count_errors=None if server is None else server.errors,
+        )
+        return replace(samples, is_complete=not experiment.running)
+
+    def _records(self) -> ExperimentRecords:
+        from attrition.experiments.records import ExperimentRecords
+
+        self._settings.prepare_home()
+        return ExperimentRecords(self._settings.database_url)
