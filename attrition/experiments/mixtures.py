@@ -66,12 +66,12 @@ def log_evidence(k: ArrayLike, n: ArrayLike, p: ArrayLike, *, weight: float | Fl
     k, n = np.asarray(k, float), np.asarray(n, float)
     null: Floats = np.clip(np.asarray(p, float), TINY, 1 - TINY)
     a, b = weight * null, weight * (1 - null)
-    log_mixture = betaln(a + k, b + n - k) - betaln(a, b) - xlogy(k, null) - xlog1py(n - k, -null)
+    log_mixture = betaln(a + k, b + (n - k)) - betaln(a, b) - xlogy(k, null) - xlog1py(n - k, -null)
     if side == 0:
         return np.asarray(log_mixture)
     mass = betaincc if side > 0 else betainc
     with np.errstate(divide="ignore"):  # no posterior mass on that side: nothing is left of the stake
-        at_stake = log_mixture + np.log(mass(a + k, b + n - k, null)) - np.log(mass(a, b, null))
+        at_stake = log_mixture + np.log(mass(a + k, b + (n - k), null)) - np.log(mass(a, b, null))
     return np.asarray(np.logaddexp(math.log(_STAKE) + at_stake, math.log(1 - _STAKE)))
 
 
