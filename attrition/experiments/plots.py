@@ -39,11 +39,15 @@ def intervals_over_time(looks: Sequence[Mapping[str, Any]]) -> Figure:
             if each["metric"] == name and each["low"] is not None and each["high"] is not None
         ]
         _panel(axes, name, found, looks[-1])
-        locator = AutoDateLocator(maxticks=6)
+        locator = AutoDateLocator()
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     for axes in panels[len(names) :]:
         axes.set_visible(False)
+    drawn = [axes.get_legend_handles_labels() for axes in panels]
+    unique = {label: handle for handles, labels in drawn for handle, label in zip(handles, labels, strict=True)}
+    if unique:
+        figure.legend(unique.values(), unique.keys(), loc="outside upper left", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
@@ -83,6 +87,3 @@ def _panel(axes: Any, name: str, found: Sequence[tuple[datetime, Mapping[str, An
     edges = [*lows[recent], *highs[recent], 0.0, now["margin"], *([-now["margin"]] if shift else [])]
     pad = 0.08 * (max(edges) - min(edges) or 1.0)
     axes.set_ylim(min(edges) - pad, max(edges) + pad)
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    axes.legend(unique.values(), unique.keys(), frameon=False, fontsize=7, loc="best")

@@ -197,10 +197,6 @@ class ExperimentRecords:
             for row in rows
         ]
 
-    def close(self) -> None:
-        """Close the connections; they are opened again when they are needed."""
-        self._database.close()
-
     def _looks(self, name: str) -> tuple[dict[str, Any], ...]:
         table = _tables().tables[LOOKS]
         wanted = table.select().where(table.c.experiment == name).order_by(table.c.number)

@@ -336,8 +336,12 @@ def _sentence(result: MetricResult) -> str:
     told = f"{result.difference:+.4g} [{result.low:+.4g}, {result.high:+.4g}]"
     if smaller < result.min_units:
         return f"{result.metric}: {told}, but only {smaller:,} {result.unit}; {result.min_units:,} are the minimum"
-    wanted = "below 0" if result.role is Role.GOAL else f"within {result.margin:g}"
-    return f"{result.metric}: {told}, {result.standing}; harm beyond {result.margin:g}, {result.role}: {wanted}"
+    wanted = f"below {result.margin:g}"
+    if result.role is Role.GOAL:
+        wanted = f"below 0, harm above {result.margin:g}"
+    elif result.metric.is_shift:
+        wanted = f"within {result.margin:g} on both sides"
+    return f"{result.metric} {result.standing}: {told} ({result.role}: {wanted})"
 
 
 def _persons(plan: ExperimentPlan, epoch: Epoch) -> int:

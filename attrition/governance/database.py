@@ -19,6 +19,8 @@ T = TypeVar("T")
 class Database:
     """Tables that are made on first use; safe to use from several processes and machines at once.
 
+    Each piece of work has a connection of its own, so there is nothing to close: this is for what happens now and then.
+
     Parameters
     ----------
     url
@@ -57,16 +59,9 @@ class Database:
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
-            self.close()
             # neither address nor driver's message: they may hold its password
             remedy = "check ATTRITION_DATABASE_URL"
             raise PlatformError(Fault(where, "the project's database does not answer", remedy=remedy)) from error
-
-    def close(self) -> None:
-        """Close the connections; they are opened again when they are needed."""
-        if self._opened is not None:
-            self._opened.dispose()
-            self._opened = None
 
     def _create(self) -> None:
         from sqlalchemy import inspect
@@ -88,8 +83,7 @@ def _engine(url: str) -> Engine:
     if parsed.drivername in {"postgres", "postgresql"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() != "sqlite":
-        limits = {"connect_timeout": 5}
-        return create_engine(parsed, pool_pre_ping=True, pool_size=1, hide_parameters=True, connect_args=limits)
+        return create_engine(parsed, poolclass=NullPool, hide_parameters=True, connect_args={"connect_timeout": 5})
     if parsed.database:
         with contextlib.suppress(OSError):
             # only a new file: closing any descriptor of an open database drops this process's locks on it (POSIX)

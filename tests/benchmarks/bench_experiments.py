@@ -1,12 +1,12 @@
 """Experiments: wrong decisions under continuous peeking, coverage over time, power and stopping times.
 
-    python tests/benchmarks/bench_experiments.py level      # 2,000 experiments without a difference, every batch looked at
+    python tests/benchmarks/bench_experiments.py level      # 2,000 experiments without a difference
     python tests/benchmarks/bench_experiments.py coverage   # how often the truth ever leaves its confidence sequence
-    python tests/benchmarks/bench_experiments.py power      # with a difference: how often found, and after how many units
+    python tests/benchmarks/bench_experiments.py power      # with a difference: how often found, and after how long
 
-`level` looks after every batch and counts the experiments in which any look rejected: each metric alone, two-sided at 5 %,
-and the verdict of five metrics together. Beside it stands a chi-square test (of means: a t-test by the normal
-approximation; of quantiles and pairs: the test of the same name) that is looked at as often, and once at the end.
+`level` looks after every batch and counts the experiments in which any look rejected: each metric alone, two-sided at
+5 %, and the verdict of five metrics together. Beside it stands a chi-square test (of means: a z-test; of pairs:
+McNemar's) that is looked at as often, and once at the end.
 """
 
 from __future__ import annotations
@@ -205,9 +205,9 @@ def power(n_paths):
     rng = np.random.default_rng(13)
     limit = math.log(2 / ALPHA)
     say(f"{n_paths:,} experiments, units of each variant; one look has a power of 80 % at its size, two-sided {ALPHA}")
-    say("sequential: 48 looks until four times that size; asymptotic: the normal mixture on the same data, for comparison")
-    columns = f"{'':<22} {'one look':>9} | {'power at it':>11} {'power at 4x':>11} {'mean stop':>10} {'median':>9}"
-    say(f"{columns} | {'asymptotic 4x':>13} {'mean stop':>10} | {'naive: mean stop':>16}")
+    say("sequential: 48 looks until four times that size; asymptotic: the normal mixture on the same data")
+    head = f"{'':<22} {'one look':>9} | {'power at it':>11} {'power at 4x':>11} {'mean stop':>10} {'median':>9}"
+    say(f"{head} | {'asymptotic 4x':>13} {'mean stop':>10} | {'naive: mean stop':>16}")
     for p0, p1 in ((0.12, 0.08), (0.05, 0.03), (0.15, 0.11), (0.005, 0.002), (0.3, 0.25)):
         size = fixed_size(Expectation(Metric.FPR, p0, p1), share=0.5, alpha=ALPHA / 2, power=0.8)
         batch, n_looks = max(2 * size // 12, 2), 48
@@ -223,8 +223,8 @@ def power(n_paths):
         at_size = float(np.mean(np.any(found[:, : np.searchsorted(units, size, "right")], axis=1)))
         mean, median = stopping(found, units)
         say(
-            f"{f'{p0:.1%} → {p1:.1%}':<22} {size:>9,} | {at_size:>11.1%} {ever(found):>11.1%} {mean:>10,.0f} {median:>9,.0f} "
-            f"| {ever(normal):>13.1%} {stopping(normal, units)[0]:>10,.0f} | {stopping(z < -1.96, units)[0]:>16,.0f}"
+            f"{f'{p0:.1%} → {p1:.1%}':<22} {size:>9,} | {at_size:>11.1%} {ever(found):>11.1%} {mean:>10,.0f} "
+            f"{median:>9,.0f} | {ever(normal):>13.1%} {stopping(normal, units)[0]:>10,.0f} | {stopping(z < -1.96, units)[0]:>16,.0f}"
         )
 
 
@@ -236,7 +236,9 @@ def stopping(found, units):
 
 def row(name, sequential, naive, started):
     seconds = time.perf_counter() - started
-    say(f"{name:<38} {ever(sequential):>10.3%} {ever(naive):>20.1%} {float(naive[:, -1].mean()):>17.1%} {seconds:>6.0f}")
+    say(
+        f"{name:<38} {ever(sequential):>10.3%} {ever(naive):>20.1%} {float(naive[:, -1].mean()):>17.1%} {seconds:>6.0f}"
+    )
 
 
 def say(text):

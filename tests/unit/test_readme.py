@@ -43,6 +43,7 @@ def test_every_command_in_the_readme_exists(command):
             "audit",
             "data",
             "drift",
+            "experiment",
             "key",
             "models",
             "outcomes",

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from attrition.errors import AccessDenied, UsageError
+from attrition.experiments.plan import ExperimentPlan
 from attrition.governance.access_keys import KeyStore, make_key
 from attrition.governance.actions import Action
 from attrition.serving.placement import Placement
@@ -16,6 +17,7 @@ from attrition.workspace import Workspace
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
 
+PLAN = ExperimentPlan(name="retrained", control="1.0.0", challenger="1.1.0")
 GUARDED = {
     "tune": (Action.TRAIN, ("smoke",)),
     "train": (Action.TRAIN, ()),
@@ -64,6 +66,12 @@ GUARDED = {
     "monitoring.drift_reports": (Action.DATA_VIEW, ()),
     "monitoring.drift_report": (Action.DATA_VIEW, ("4f1c09",)),
     "monitoring.drift_page": (Action.DATA_VIEW, ("4f1c09",)),
+    "experiments.start": (Action.EXPERIMENT, (PLAN,)),
+    "experiments.status": (Action.EXPERIMENT, ()),
+    "experiments.list": (Action.EXPERIMENT, ()),
+    "experiments.analyze": (Action.EXPERIMENT, ()),
+    "experiments.page": (Action.EXPERIMENT, ()),
+    "experiments.stop": (Action.EXPERIMENT, ()),
     "privacy.report": (Action.PRIVACY_REPORT, ("E004217",)),
     "privacy.erase": (Action.ERASE, ("E004217",)),
     "privacy.retain": (Action.RETENTION, ()),
@@ -104,6 +112,7 @@ KEYWORDS = {
 }
 
 FREE = {
+    "experiments.plan": "arithmetic on what the caller expects",
     "close": "ends nothing that others use",
     "ray": "whoever reaches a Ray cluster may use it: that is Ray's own authentication",
     "client": "the endpoint asks for itself",

@@ -13,7 +13,9 @@ from attrition.serving import changes
 from attrition.serving.traffic_history import ChangeOutcome, TrafficChange
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-REFS = {version: BundleRef(f"b/{version}", version, version.replace(".", "") + "0" * 61) for version in ("1.0.0", "1.1.0")}
+REFS = {
+    version: BundleRef(f"b/{version}", version, version.replace(".", "") + "0" * 61) for version in ("1.0.0", "1.1.0")
+}
 SPLIT = ExperimentPlan(name="x", control="1.0.0", challenger="1.1.0")
 SHADOW = ExperimentPlan(name="x", control="1.0.0", challenger="1.1.0", design="shadow")
 

@@ -42,7 +42,7 @@ def test_one_runs_at_a_time_and_names_are_not_used_twice(url):
     """The message says which one runs, and what to do."""
     records = ExperimentRecords(url)
     records.start(make_plan("first"), actor="ann", now=NOW)
-    with pytest.raises(UsageError, match="first is running, .*attrition experiment stop first"):
+    with pytest.raises(UsageError, match=r"first is running, .*attrition experiment stop first"):
         ExperimentRecords(url).start(make_plan("second"), actor="bob", now=NOW)
     records.stop("first", NOW)
     with pytest.raises(UsageError, match="there was one of this name"):

@@ -59,7 +59,9 @@ def test_the_least_over_the_nuisance_is_that_of_a_fine_grid():
         k0, k1 = rng.binomial(n0, p0), rng.binomial(n1, min(p0 * 10 ** rng.uniform(-0.3, 0.3), 0.999))
         error = math.sqrt(p0 * (1 - p0) * (1 / n0 + 1 / n1))
         delta = float(np.clip(k1 / n1 - k0 / n0 + 3 * error * rng.normal(), -0.9, 0.9))
-        near = [k / n + shift + 8 * error * np.linspace(-1, 1, 1_001) for k, n, shift in ((k0, n0, 0), (k1, n1, -delta))]
+        near = [
+            k / n + shift + 8 * error * np.linspace(-1, 1, 1_001) for k, n, shift in ((k0, n0, 0), (k1, n1, -delta))
+        ]
         grid = np.clip(np.concatenate([*near, np.linspace(0, 1, 2_001)]), max(0, -delta), min(1, 1 - delta))
         for side in (-1, 1):
             on_grid = log_evidence(k1, n1, grid + delta, weight=50, side=side)

@@ -148,8 +148,8 @@ def test_too_few_units_or_persons_say_nothing():
 def test_bettering_a_metric_never_turns_a_promotion_into_anything_else():
     """Fewer errors, false alarms, misses or milliseconds cannot hurt."""
     base = {"fpr": 0.08, "fnr": 0.15, "errors": 0.005, "latency_ms": 8.0}
-    for name in base:
-        better = {**base, name: base[name] * 0.7}
+    for name, value in base.items():
+        better = {**base, name: value * 0.7}
         assert judge(PLAN, samples(**better)).verdict is Verdict.PROMOTE
 
 
