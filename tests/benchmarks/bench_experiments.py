@@ -222,10 +222,9 @@ def power(n_paths):
             normal = mean_evidence(k1 / n1 - k0 / n0, error, information(n0, n1, weight), 0.0, side=-1) >= limit
         at_size = float(np.mean(np.any(found[:, : np.searchsorted(units, size, "right")], axis=1)))
         mean, median = stopping(found, units)
-        say(
-            f"{f'{p0:.1%} → {p1:.1%}':<22} {size:>9,} | {at_size:>11.1%} {ever(found):>11.1%} {mean:>10,.0f} "
-            f"{median:>9,.0f} | {ever(normal):>13.1%} {stopping(normal, units)[0]:>10,.0f} | {stopping(z < -1.96, units)[0]:>16,.0f}"
-        )
+        figures = f"{f'{p0:.1%} → {p1:.1%}':<22} {size:>9,} | {at_size:>11.1%} {ever(found):>11.1%} {mean:>10,.0f}"
+        beside = f"{ever(normal):>13.1%} {stopping(normal, units)[0]:>10,.0f}"
+        say(f"{figures} {median:>9,.0f} | {beside} | {stopping(z < -1.96, units)[0]:>16,.0f}")
 
 
 def stopping(found, units):
