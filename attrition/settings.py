@@ -14,8 +14,8 @@ from attrition.errors import ConfigError, Fault
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-GATES = "gates"
-"""What the names of gate thresholds begin with; the other files beside them are search plans."""
+GATES, RETRAINING = "gates", "retraining"
+"""What the names of gate thresholds and of retraining policies begin with; the files beside them are search plans."""
 
 MODEL_NAME = "employee-attrition-classifier"
 """Name of the registered model in MLflow."""

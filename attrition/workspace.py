@@ -35,11 +35,14 @@ if TYPE_CHECKING:
     from attrition.admission.runs import Hooks, JudgedRun
     from attrition.client import Client
     from attrition.cluster.session import RaySession
+    from attrition.data.scenarios import Scenario
     from attrition.evaluation.explanations import Explanation, GlobalImportance
     from attrition.evaluation.gates import GatePolicy
     from attrition.governance.guard import Entry, Guard
     from attrition.registry.bundle import BundleRef
     from attrition.registry.models import ModelRegistry, ModelVersion
+    from attrition.retraining.policy import RetrainingPolicy
+    from attrition.retraining.simulation_report import Quarter, SimulationReport
     from attrition.serving.batch import BatchResult, Progress
     from attrition.serving.batch_ids import Ids
     from attrition.stations.access import Access
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from attrition.stations.performance import Performance
     from attrition.stations.predictions import Predictions
     from attrition.stations.privacy import Privacy
+    from attrition.stations.retraining import Retraining
     from attrition.stations.serving import Serving
     from attrition.stations.traffic import Traffic
     from attrition.training.search import TrialUpdate
@@ -174,6 +178,22 @@ class Workspace:
         from attrition.stations.performance import Performance
 
         return Performance(self.settings, self.guard, lambda: self._registry, self.alerts)
+
+    @cached_property
+    def retraining(self) -> Retraining:
+        """Whether a new version is worth training, and its training."""
+        from attrition.stations.retraining import Retraining
+
+        return Retraining(
+            self.settings,
+            self.guard,
+            lambda: self._registry,
+            lambda: self.data.tables,
+            execution=self.monitoring.execution,
+            ray=self.ray,
+            sign=self._signed,
+            register=self.models.register,
+        )
 
     @cached_property
     def alerts(self) -> Alerts:
@@ -506,6 +526,87 @@ class Workspace:
         """
         self.guard.require(Action.MODEL_VIEW, f"version {ref}")
         return self._registry.load(ref).importance
+
+    def simulate(
+        self,
+        folder: str | Path | None = None,
+        *,
+        quarters: int = 8,
+        seed: int = 42,
+        scenario: str | Scenario = "remote_work",
+        drift_quarter: int = 2,
+        employees: int = 4_000,
+        policy: RetrainingPolicy | str | Path = "retraining-simulation",
+        serve: bool = False,
+        on_quarter: Callable[[Quarter], None] | None = None,
+        on_step: Callable[[str], None] | None = None,
+    ) -> tuple[SimulationReport, list[Path]]:
+        """Run the whole loop on a simulated company, with and without retraining; the report and its files.
+
+        Nothing of this project is touched: the company is a project of its own in `folder`, on the same Ray.
+
+        Parameters
+        ----------
+        folder
+            Of the simulated project, replaced when there is an earlier simulation in it; by default ``simulation``
+            under the home.
+        quarters
+            To report on. Before them lie years of history and one of undisturbed production.
+        scenario
+            Name in :data:`~attrition.data.workforce.SCENARIOS`, ``none``, or a scenario of your own.
+        drift_quarter
+            Quarter in which it starts; 0 and below is in the year of production before.
+        employees
+            Headcount, >= 500.
+        policy
+            When to retrain, and by which plan.
+        serve
+            Score over HTTP by Ray Serve; otherwise in batches.
+
+        Raises
+        ------
+        UsageError
+            An argument out of its range, or `folder` holds something else.
+        InsufficientData
+            The gates hold the first version.
+        PlatformError
+            Ray, Serve, MLflow or the storage does not do its part.
+        """
+        from attrition.retraining.simulated_world import make_world
+        from attrition.stations import simulation
+
+        world = make_world(quarters, n_employees=employees, seed=seed, scenario=scenario, drift_quarter=drift_quarter)
+        home = simulation.empty_folder(folder or self.settings.home / "simulation")
+        # nothing from the environment but Ray: a simulation must not write to a company's stores
+        settings = Settings.from_environment(
+            {},
+            home=home,
+            ray_address=self.settings.ray_address,
+            serve_host=self.settings.serve_host,
+            serve_port=self.settings.serve_port,
+        )
+        simulation.write_key(home / "keys" / "pseudonym.key", seed)
+        with ExitStack() as stack:
+            company = stack.enter_context(Workspace(settings))
+            scoring = None
+            if serve:
+                company.serving.require_free_port()
+                own_log = settings.model_copy(update={"tables": str(home / "served")})
+                company.ray(serving=True)
+                served = stack.enter_context(Workspace(own_log))
+                stack.callback(served.serving.down)
+                scoring = simulation.over_http(company, served)
+            report = simulation.run_loop(
+                company,
+                world,
+                seed=seed,
+                policy=policy,
+                scored_by="HTTP" if serve else "batch",
+                scoring=scoring,
+                on_quarter=on_quarter,
+                on_step=on_step,
+            )
+        return report, simulation.write_report(report, home)
 
     def client(self, url: str | None = None) -> Client:
         """An HTTP client of the endpoint, closed with this workspace.

@@ -10,7 +10,7 @@ import hashlib
 import json
 import tempfile
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,11 @@ from attrition.training.candidate import Lineage, code_version, fit_candidate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import date
 
     from attrition.admission.judging import Judgement
     from attrition.data.dataset import Dataset
+    from attrition.data.employees import EmployeeTable
     from attrition.data.splits import Split
     from attrition.data.tables import SnapshotRef
     from attrition.evaluation.gates import GatePolicy, Verdict
@@ -88,11 +90,42 @@ class JudgedRun:
         return f"<p>run {self.run_id}: {self.candidate.family}</p>{self.judgement._repr_html_()}"
 
 
-def plan_lineage(dataset: Dataset, plan: SearchPlan) -> tuple[Lineage, Split]:
-    """What a run of `plan` on `dataset` would be traceable to, and its split; equal fingerprints mean equal runs."""
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """A holdout of the latest records, for data that grow.
+
+    Attributes
+    ----------
+    holdout_days : int, >= 1
+        Records of so many days up to the newest one are judged on.
+    embargo_days : int, >= 0
+        Days before them that training leaves out.
+    """
+
+    holdout_days: int
+    embargo_days: int
+
+    def cutoff(self, table: EmployeeTable) -> date:
+        """First day of the holdout."""
+        newest: date = table.dates.max().date()
+        return newest - timedelta(days=self.holdout_days - 1)
+
+
+def plan_lineage(dataset: Dataset, plan: SearchPlan, recent: Recent | None = None) -> tuple[Lineage, Split]:
+    """What a run of `plan` on `dataset` would be traceable to, and its split; equal fingerprints mean equal runs.
+
+    Parameters
+    ----------
+    recent
+        Which rows are judged on; None leaves that to :func:`attrition.data.splits.split_holdout`.
+    """
     table = dataset.table
     split = split_holdout(
-        table, holdout_share=plan.holdout_share, seed=plan.seed, embargo_days=table.schema.horizon_days
+        table,
+        holdout_share=plan.holdout_share,
+        seed=plan.seed,
+        cutoff=None if recent is None else recent.cutoff(table),
+        embargo_days=table.schema.horizon_days if recent is None else recent.embargo_days,
     )
     lineage = Lineage(
         snapshot=dataset.snapshot,
@@ -107,12 +140,14 @@ def plan_lineage(dataset: Dataset, plan: SearchPlan) -> tuple[Lineage, Split]:
     return lineage, split
 
 
-def reproduced(registry: ModelRegistry, dataset: Dataset, plan: SearchPlan) -> ModelVersion | None:
+def reproduced(
+    registry: ModelRegistry, dataset: Dataset, plan: SearchPlan, recent: Recent | None = None
+) -> ModelVersion | None:
     """The version that a run of `plan` on `dataset` would reproduce, or None.
 
     A version that was trained before persons were erased from the snapshot counts: what remains is the same data.
     """
-    lineage, _ = plan_lineage(dataset, plan)
+    lineage, _ = plan_lineage(dataset, plan, recent)
     snapshot = dataset.snapshot
     for content_hash in (snapshot.content_hash, *reversed(snapshot.earlier_hashes)):
         then = replace(lineage, snapshot=replace(snapshot, content_hash=content_hash))
@@ -131,6 +166,7 @@ def tune(
     *,
     hooks: Hooks | None = None,
     resume: bool = False,
+    recent: Recent | None = None,
 ) -> JudgedRun:
     """Search by `plan` on the training part, judge the winner on the holdout. Ray must be initialised.
 
@@ -138,6 +174,8 @@ def tune(
     ----------
     resume
         Continue the interrupted search of the same plan and data.
+    recent
+        As of :func:`plan_lineage`.
 
     Raises
     ------
@@ -152,7 +190,7 @@ def tune(
     from attrition.training.study import was_begun
 
     hooks, started = hooks or Hooks(), datetime.now(UTC)
-    lineage, split = plan_lineage(dataset, plan)
+    lineage, split = plan_lineage(dataset, plan, recent)
     if resume and not was_begun(study_folder(settings, plan)):
         hooks.step("Nothing to resume: no search of this plan was begun here, so it starts")
     result = search(

@@ -27,8 +27,10 @@ from attrition.cli import (
     predictions,
     privacy,
     quickstart,
+    retrain,
     score,
     serve,
+    simulate,
     traffic,
     training,
 )
@@ -107,6 +109,7 @@ app.command()(training.tune)
 app.command()(training.train)
 app.command()(training.validate)
 app.command()(score.score)
+app.command()(simulate.simulate)
 app.command()(certify.certify)
 app.command()(explain.explain)
 app.add_typer(data.app, name="data")
@@ -115,6 +118,7 @@ app.add_typer(serve.app, name="serve")
 app.add_typer(predictions.app, name="predictions")
 app.add_typer(outcomes.app, name="outcomes")
 app.add_typer(performance.app, name="performance")
+app.add_typer(retrain.app, name="retrain")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(traffic.app, name="traffic")

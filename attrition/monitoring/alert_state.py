@@ -165,7 +165,7 @@ class AlertState:
 
         try:
             if self._opened is None:
-                self._opened = _engine(self._url)
+                self._opened = open_engine(self._url)
                 _create(self._opened)
             with self._opened.begin() as connection:
                 return work(connection)
@@ -185,7 +185,8 @@ def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def _engine(url: str) -> Engine:
+def open_engine(url: str) -> Engine:
+    """An engine of SQLAlchemy for the project's database; a new file of SQLite is its owner's alone."""
     from sqlalchemy import create_engine, make_url
     from sqlalchemy.pool import NullPool
 

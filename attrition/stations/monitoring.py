@@ -98,7 +98,7 @@ class Monitoring:
                 self._tables(),
                 window,
                 reference,
-                self._execution,
+                self.execution,
                 now=datetime.now(UTC),
                 policy=rules,
                 schema=features,
@@ -156,7 +156,8 @@ class Monitoring:
         reports = DriftReports(self._settings.tables).list(reference_digest=report.reference_digest)
         return drift_page(report, [stored.report for stored in reports])
 
-    def _execution(self, window: Window) -> Execution:
+    def execution(self, window: Window) -> Execution:
+        """Who reads the parts of a window: threads of this process, or tasks of the project's Ray."""
         from attrition.monitoring import run
 
         # an embedded Ray has this machine's cores only, and takes seconds to start

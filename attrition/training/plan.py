@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from attrition.settings import GATES, config_file, load_yaml
+from attrition.settings import GATES, RETRAINING, config_file, load_yaml
 from attrition.training.families import FAMILIES, Value
 from attrition.training.mitigation import Mitigation
 from attrition.training.spaces import Space
@@ -93,7 +93,8 @@ class SearchPlan(BaseModel):
         ConfigError
             No such plan, or a plan that cannot be used: names every unknown key, family and parameter.
         """
-        return load_yaml(config_file("tune_configs", name_or_path, kind=lambda name: not name.startswith(GATES)), cls)
+        others = (GATES, RETRAINING)
+        return load_yaml(config_file("tune_configs", name_or_path, kind=lambda name: not name.startswith(others)), cls)
 
     @property
     def digest(self) -> str:
