@@ -533,7 +533,7 @@ class Workspace:
         *,
         quarters: int = 8,
         seed: int = 42,
-        scenario: str | Scenario = "remote_work",
+        scenario: str | Scenario = "flexible_hours",
         drift_quarter: int = 2,
         employees: int = 4_000,
         policy: RetrainingPolicy | str | Path = "retraining-simulation",

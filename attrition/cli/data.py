@@ -82,7 +82,8 @@ def simulate(
     quarters: Annotated[int, typer.Option(min=1, help="Quarterly snapshots.")] = 1,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal extracts.")] = 42,
     scenario: Annotated[
-        str | None, typer.Option(help="Drift: restructuring, remote_work, salary_inflation, hiring_wave.")
+        str | None,
+        typer.Option(help="Drift: restructuring, remote_work, flexible_hours, salary_inflation, hiring_wave."),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -17,7 +17,7 @@ def simulate(
     ctx: typer.Context,
     quarters: Annotated[int, typer.Option(min=1, max=40, help="Quarters to report on.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal companies.")] = 42,
-    scenario: Annotated[str, typer.Option(help="Drift scenario, or none.")] = "remote_work",
+    scenario: Annotated[str, typer.Option(help="Drift scenario, or none.")] = "flexible_hours",
     drift_quarter: Annotated[int, typer.Option(help="Quarter in which it starts; 0 and below: before the report.")] = 2,
     employees: Annotated[int, typer.Option(min=500, help="Headcount.")] = 4_000,
     policy: Annotated[
@@ -33,7 +33,7 @@ def simulate(
 
     Writes simulation.json, simulation.png and simulation.html beside the simulated project.
 
-    Example: attrition simulate --quarters 8 --scenario remote_work
+    Example: attrition simulate --quarters 8 --scenario flexible_hours
     """
     from attrition.cli.retraining_views import simulation_view
 

@@ -127,6 +127,18 @@ _ALL = (
         remote=1.0,
     ),
     Scenario(
+        "flexible_hours",
+        "People set their own hours, which rise and spread: long ones are chosen and hold them, short ones do not.",
+        start_quarter=4,
+        affected=("work_hours",),
+        followed_by=("tenure", "performance_rating"),
+        # who learned that long hours cost people is wrong now, for good
+        changes_relation=True,
+        hours_shift=6.0,
+        hours_spread=1.6,
+        remote=1.0,
+    ),
+    Scenario(
         "salary_inflation",
         "Salaries rise by a fifth within three quarters, and the labour market with them: nobody is better off.",
         start_quarter=4,

@@ -61,7 +61,7 @@ class Conditions(BaseModel):
         asked = self.model_dump(exclude={"mean_shift_percent_above"}, exclude_none=True)
         if not asked:
             raise ValueError("has no condition; a rule that always applies would decide everything")
-        if "mean_shift_percent_above" in self.model_fields_set and self.drifted_features_from is None:
+        if self.mean_shift_percent_above and self.drifted_features_from is None:
             raise ValueError("mean_shift_percent_above needs drifted_features_from")
         return self
 

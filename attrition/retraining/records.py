@@ -12,6 +12,9 @@ a record of age a with the probability 2^(-a / half-life): in expectation the sa
 family, fold, calibration and threshold sees it. Chance is a hash of person and date, so the same data give the same
 records.
 
+Sensitive attributes are taken from the snapshot. Those of persons who came later are missing, so fairness by them is
+judged on the others; import a newer snapshot to have them.
+
 Outcomes are those of a world in which somebody may have acted on the predictions: a person who was flagged, talked to
 and stayed is a record of a stayer.
 """
@@ -26,7 +29,6 @@ import numpy as np
 import pandas as pd
 
 from attrition.data.employees import EmployeeTable
-from attrition.data.extracts import UNKNOWN
 from attrition.data.predictions import FEATURE
 from attrition.data.schema import EMPLOYEE_ID, SNAPSHOT_DATE, TARGET
 from attrition.errors import Fault, InsufficientData
@@ -198,10 +200,11 @@ def _joined(history: EmployeeTable, new: pd.DataFrame, names: list[str]) -> Empl
     columns: dict[str, Any] = {EMPLOYEE_ID: new["employee_id"], SNAPSHOT_DATE: _days(new)}
     columns |= {name: new[FEATURE + name] for name in names}
     columns[TARGET] = new["label"].astype("int8")
-    # the log holds no sensitive attributes; a person's last known ones stay true
+    # the log holds no sensitive attributes, and a person's last known ones stay true. Newcomers have none: as a group
+    # of their own they would be compared for being new, so theirs are missing, which is shown and not compared
     latest = history.frame.drop_duplicates(EMPLOYEE_ID, keep="last").set_index(EMPLOYEE_ID)
     for name in history.sensitive:
-        columns[name] = latest[name].reindex(new["employee_id"]).fillna(UNKNOWN).to_numpy()
+        columns[name] = latest[name].reindex(new["employee_id"]).fillna("").to_numpy()
     frame = pd.concat([history.frame, pd.DataFrame(columns)], ignore_index=True) if len(new) else history.frame
     return EmployeeTable.of(
         frame, history.schema, sensitive=history.sensitive, source=f"{MADE_HERE}{history.source} and production"

@@ -121,8 +121,8 @@ class SimulationReport:
             return "No other version came into charge, so both are the same."
         mean = sum(each.gain.value for each in later if each.gain) / len(later)
         return (
-            f"In the {len(later)} quarters scored by a retrained version, AUC was {mean:+.3f} against doing nothing; "
-            f"in {len(self.improved)} of them the whole interval of the gain lies above 0."
+            f"Quarters scored by a retrained version: {len(later)}; mean gain in AUC over doing nothing {mean:+.3f}; "
+            f"the whole interval of the gain lies above 0 in {len(self.improved)} of them."
         )
 
     header = ("quarter", "version", "AUC with the loop", "AUC without", "gain", "drift", "decision", "came to")

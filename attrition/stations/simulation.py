@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attrition.data.predictions import FEATURE, PredictionTable, prediction_schema
-from attrition.data.schema import EMPLOYEE_ID, SNAPSHOT_DATE
+from attrition.data.schema import EMPLOYEE_ID
 from attrition.evaluation.auc import auc_delong
 from attrition.evaluation.metrics import compare_auc
 from attrition.retraining.policy import RetrainingPolicy
