@@ -90,7 +90,7 @@ class Counts:
             (self.n_shadow, "are a shadow's"),
             (self.n_without_person, "name no person"),
             (self.n_emptied, "have lost their features to retention"),
-            (self.n_aged, "records are too old"),
+            (self.n_aged, "records are left out for their age"),
             (self.n_unknown_persons, "persons with an outcome were never predicted"),
         )
         return "; ".join([*parts, *(f"{count:,} {text}" for count, text in told if count)])
@@ -185,7 +185,8 @@ def _once(rows: pd.DataFrame, rules: DataRules) -> pd.DataFrame:
 
 
 def _days(rows: pd.DataFrame) -> pd.Series:
-    return rows["time"].dt.tz_convert(None).dt.normalize()
+    days: pd.Series = rows["time"].dt.tz_convert(None).dt.normalize()
+    return days
 
 
 def _keys(persons: pd.Series, days: pd.Series, rules: DataRules) -> pd.Series:
