@@ -99,11 +99,12 @@ def test_tuning_is_a_search_on_spot_nodes():
     assert "tolerations" not in head.spec
     assert "tolerations" not in submitter.spec
     rules = job["spec"]["deletionStrategy"]["deletionRules"]
-    # KubeRay refuses a job with both ways of cleaning up, and suspension with rules
+    # what KubeRay's operator refuses beside its schema: two ways of cleaning up, suspension with rules, and to delete
+    # the workers of an autoscaler
     assert not {"shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "suspend"} & set(job["spec"])
     for status in ("SUCCEEDED", "FAILED"):
         steps = [
             (r["policy"], r["condition"]["ttlSeconds"]) for r in rules if r["condition"].get("jobStatus") == status
         ]
-        assert [policy for policy, _ in steps] == ["DeleteWorkers", "DeleteCluster", "DeleteSelf"]
+        assert [policy for policy, _ in steps] == ["DeleteCluster", "DeleteSelf"]
         assert [seconds for _, seconds in steps] == sorted(seconds for _, seconds in steps)
