@@ -19,6 +19,9 @@ the bias. So the limits are those of all pairs of groups:
 A pair's interval is Newcombe's for differences and Donner and Zou's for ratios
 (:mod:`attrition.evaluation.intervals`), which hold for small groups and rates near zero.
 
+Beside these limits, by which gates decide, each report has the intervals of a bootstrap stratified by group
+(:mod:`attrition.evaluation.fairness_bootstrap`): what people are used to read, with the bias described above.
+
 Groups below `min_group_size` are counted, not compared. Rows without the attribute form the group ``(missing)``, which
 is shown but not compared: not being recorded is a property of the data, not of the people.
 """
@@ -26,7 +29,7 @@ is shown but not compared: not being recorded is a property of the data, not of 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +37,7 @@ import numpy as np
 
 from attrition.errors import Fault, UsageError
 from attrition.evaluation.display import html_figure, html_table, text_table
+from attrition.evaluation.fairness_bootstrap import bootstrap_gaps
 from attrition.evaluation.groups import MISSING, group_labels
 from attrition.evaluation.intervals import (
     Estimate,
@@ -112,6 +116,9 @@ class FairnessReport:
     n_excluded_groups, n_excluded_rows : int
         Groups below `min_group_size`, and their rows.
     min_group_size : int
+    bootstrap : mapping of str to Estimate
+        The same gaps by name with bootstrap intervals; empty with fewer than two compared groups, and in reports of
+        versions that were registered before these were kept.
     """
 
     attribute: str
@@ -123,6 +130,7 @@ class FairnessReport:
     min_group_size: int
     fpr_difference: Estimate | None = None
     fnr_difference: Estimate | None = None
+    bootstrap: Mapping[str, Estimate] = field(default_factory=dict)
 
     @property
     def extremes(self) -> tuple[GroupRates, GroupRates] | None:
@@ -144,6 +152,7 @@ class FairnessReport:
             "n_excluded_groups": self.n_excluded_groups,
             "n_excluded_rows": self.n_excluded_rows,
             "min_group_size": self.min_group_size,
+            "bootstrap": {name: estimate.to_dict() for name, estimate in self.bootstrap.items()},
         }
 
     @classmethod
@@ -156,6 +165,7 @@ class FairnessReport:
             n_excluded_rows=document["n_excluded_rows"],
             min_group_size=document["min_group_size"],
             **{name: Estimate.from_dict(found) if (found := document.get(name)) else None for name in _GAPS},
+            bootstrap={name: Estimate.from_dict(found) for name, found in document.get("bootstrap", {}).items()},
         )
 
     @property
@@ -171,14 +181,19 @@ class FairnessReport:
         """Differences and ratio with their intervals, and what was left out, in one line."""
         parts = ["fewer than two groups to compare"]
         if self.difference and self.ratio:
-            parts = [f"difference {self.difference}", f"ratio {self.ratio}"]
-        for name, gap in (("stayers flagged", self.fpr_difference), ("leavers missed", self.fnr_difference)):
-            if gap:
-                parts.append(f"difference of {name} {gap}")
+            parts = [f"difference {self._shown('difference')}", f"ratio {self._shown('ratio')}"]
+        for words, name in (("stayers flagged", "fpr_difference"), ("leavers missed", "fnr_difference")):
+            if self.gaps[name]:
+                parts.append(f"difference of {words} {self._shown(name)}")
         if self.n_excluded_groups:
             groups = "1 group" if self.n_excluded_groups == 1 else f"{self.n_excluded_groups} groups"
             parts.append(f"{groups} below {self.min_group_size} rows left out")
         return "; ".join(parts)
+
+    def _shown(self, gap: str) -> str:
+        """A gap with its limits, and those of the bootstrap."""
+        drawn = self.bootstrap.get(gap)
+        return f"{self.gaps[gap]}" + (f", bootstrap [{drawn.low:.3f}, {drawn.high:.3f}]" if drawn else "")
 
     @property
     def _title(self) -> str:
@@ -273,7 +288,18 @@ def _assess(
         min_group_size=min_group_size,
         fpr_difference=_difference([group.fpr for group in compared], confidence),
         fnr_difference=_difference([group.fnr for group in compared], confidence),
+        bootstrap=bootstrap_gaps(_counts(compared), confidence=confidence) if len(compared) > 1 else {},
     )
+
+
+def _counts(groups: Sequence[GroupRates]) -> list[list[int]]:
+    """Stayers flagged and not flagged, leavers missed and flagged, of each group."""
+    counts = []
+    for group in groups:
+        flagged = round(group.fpr.value * group.fpr.n) if group.fpr.n else 0
+        missed = round(group.fnr.value * group.fnr.n) if group.fnr.n else 0
+        counts.append([flagged, group.fpr.n - flagged, missed, group.fnr.n - missed])
+    return counts
 
 
 def _difference(rates: Sequence[Estimate], confidence: float) -> Estimate | None:

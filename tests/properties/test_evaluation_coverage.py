@@ -13,6 +13,7 @@ from sklearn import metrics as sk
 
 from attrition.evaluation.calibration import calibration_error
 from attrition.evaluation.fairness import gaps
+from attrition.evaluation.fairness_bootstrap import bootstrap_gaps
 from attrition.evaluation.intervals import quantile_estimate
 from attrition.evaluation.metrics import METRICS, compare_auc, measure
 
@@ -142,6 +143,34 @@ def test_on_the_threshold_neither_outcome_is_claimed_too_often(n_groups):
     assert max(fail, passed) <= 0.05
     _, _, fail, passed = fairness_shares([0.4] * half + [0.5] * (n_groups - half), sizes, 1_000)
     assert max(fail, passed) <= 0.05
+
+
+def gap_coverage(rates, sizes, replications, seed=7):
+    """How often limits contain the true difference of selection rates: those of the gates, those of the bootstrap."""
+    rng, hits = np.random.default_rng(seed), np.zeros(2)
+    truth, sizes = max(rates) - min(rates), np.array(sizes)
+    for replication in range(replications):
+        selected = rng.binomial(sizes, rates)
+        difference, _ = gaps(selected, sizes, 0.95)
+        counts = np.stack([selected, sizes - selected, 0 * sizes, 0 * sizes], axis=1)
+        drawn = bootstrap_gaps(counts, n_resamples=400, seed=replication)["fpr_difference"]
+        hits += [found.low <= truth <= found.high for found in (difference, drawn)]
+    return hits / replications
+
+
+@pytest.mark.parametrize("sizes", [[200] * 2, [200] * 6, [60] * 10, [1_500, 300, 60, 50]])
+def test_why_gates_do_not_decide_by_the_bootstrap_of_a_gap(sizes):
+    """Where nothing is unfair it claims a gap, the surer the more groups there are; the pairs' limits hold."""
+    ours, bootstrap = gap_coverage([0.2] * len(sizes), sizes, 300)
+    assert ours > 0.9
+    assert bootstrap < ours - 0.2
+    assert bootstrap < 0.05 or len(sizes) < 6
+
+
+def test_a_wide_gap_is_contained_by_both():
+    """Two groups far apart have no bias: the bootstrap is as good as it is elsewhere, and the limits agree."""
+    ours, bootstrap = gap_coverage([0.2, 0.4], [400, 400], 600)
+    assert min(ours, bootstrap) > 0.92
 
 
 def test_unequal_treatment_is_found():
