@@ -22,7 +22,8 @@
         ├── AuditUnavailable     the audit log cannot be written or read; the action is refused
         ├── PortInUse
         └── ServingError         the HTTP endpoint or the Serve application
-            └── VariantUnavailable   the deployment of a placed variant
+            ├── VariantUnavailable   the deployment of a placed variant
+            └── VariantFailed        a version that raised on a record
 
 A failed gate is not an error: it is a :class:`attrition.evaluation.gates.Verdict`. Exit codes and HTTP statuses are
 mapped where the process meets the world (``attrition.cli``, ``attrition.serving``), never here.
@@ -163,6 +164,20 @@ class PortInUse(PlatformError):
 
 class ServingError(PlatformError):
     """The HTTP endpoint or the Serve application failed."""
+
+
+class VariantFailed(ServingError):
+    """A version raised on a record that it was to score.
+
+    Attributes
+    ----------
+    variant : str
+        Name under which it is deployed.
+    """
+
+    def __init__(self, variant: str) -> None:
+        super().__init__(Fault(f"variant {variant}", "could not score a record"))
+        self.variant = variant
 
 
 class VariantUnavailable(ServingError):

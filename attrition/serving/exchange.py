@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from attrition.errors import VariantFailed
 from attrition.serving.protocols import native
 from attrition.serving.protocols.problems import Problem
 from attrition.serving.scoring import score
@@ -46,7 +47,7 @@ class Exchange:
     scores : list of Scores
         By variant; empty until records are scored.
     refused_by : Lane or None
-        The placed variant that was not reached, if that is why nothing was scored.
+        The variant that raised, or was placed and not reached, if that is why nothing was scored.
     """
 
     __slots__ = ("body", "headers", "path", "records", "refused_by", "scores", "snapshot")
@@ -61,10 +62,20 @@ class Exchange:
         self.refused_by: Lane | None = None
 
     def score(self, records: Sequence[Any]) -> list[Scores]:
-        """Score the request's records, once; they are structs of the snapshot's codec."""
+        """Score the request's records, once; they are structs of the snapshot's codec.
+
+        Raises
+        ------
+        VariantFailed
+            A version raised.
+        """
         split = self.snapshot.split
         self.records = records
-        self.scores = score(self.snapshot, records, split.pinned(self.headers) if split.pins else None)
+        try:
+            self.scores = score(self.snapshot, records, split.pinned(self.headers) if split.pins else None)
+        except VariantFailed as error:
+            self.refused_by = self.snapshot.lanes[error.variant]
+            raise
         return self.scores
 
     def predict(self, snapshot: Snapshot, body: bytes) -> tuple[bytes, str] | Problem:

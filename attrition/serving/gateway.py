@@ -276,7 +276,8 @@ class Gateway:
             self._account(exchange, time.perf_counter() - started)
         if reply.status >= 400:
             refused_by = next((exchange.refused_by for exchange in exchanges if exchange.refused_by), None)
-            self.meter.failed("variant-unavailable" if refused_by else "protocol", refused_by)
+            kind = "variant-unavailable" if reply.status == 503 else "internal"
+            self.meter.failed(kind if refused_by else "protocol", refused_by)
         known = {name for name, _ in reply.headers}
         served = [header for exchange in scored for header in exchange.served if header[0] not in known]
         await respond(send, reply.status, reply.body, reply.content_type, *reply.headers, *served)

@@ -41,6 +41,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from attrition.serving.vitals import NO_VARIANT, VitalsLedger
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from attrition.serving.snapshot import Lane
     from attrition.serving.traffic import Variant
 
-NONE = "none"
+NONE = NO_VARIANT
 """Version and variant of a request that reached none."""
 
 EXPORT_SECONDS = 1.0
@@ -107,10 +109,17 @@ class Readings:
 
 
 class Meter:
-    """Counts of one replica; belongs to the event loop's thread."""
+    """Counts of one replica; belongs to the event loop's thread.
+
+    Attributes
+    ----------
+    vitals : VitalsLedger
+        Everything that was drained, by variant.
+    """
 
     def __init__(self) -> None:
         self._readings = Readings()
+        self.vitals = VitalsLedger()
 
     def scored(self, scores: Sequence[Scores], seconds: float) -> None:
         """A request was answered in `seconds`."""
@@ -143,6 +152,7 @@ class Meter:
     def drain(self) -> Readings:
         """What was counted since the last call."""
         readings, self._readings = self._readings, Readings()
+        self.vitals.count(readings.counts, readings.durations)
         return readings
 
 

@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from attrition import __version__
-from attrition.serving import openapi, openapi_access
+from attrition.serving import openapi, openapi_access, vitals
 from attrition.serving.protocols import explain, explain_openapi, outcomes, problems
 from attrition.serving.traffic import SMOKE_HEADER
 
@@ -90,6 +90,11 @@ class Pages:
             }
         )
 
+    async def vitals(self) -> Response:
+        """What each variant answered and failed on this replica since its start, as of the last second."""
+        gateway = self._gateway
+        return _json({"replica": gateway.replica, "variants": gateway.meter.vitals.document()})
+
     async def openapi(self, request: Request) -> Response:
         """The OpenAPI document of what is served right now, under the prefix at which it was asked for."""
         described = {**self._app.openapi(), "servers": [{"url": request.scope.get("root_path") or "/"}]}
@@ -136,6 +141,7 @@ class Pages:
             ("/liveness", self.liveness, "Whether the process answers"),
             ("/readiness", self.readiness, "Whether a verified version is loaded"),
             ("/v1/versions", self.versions, "Versions, their traffic and their features"),
+            (vitals.PATH, self.vitals, "What each variant answered and failed on one replica"),
         ):
             app.add_api_route(path, page, summary=summary, response_model=None, responses=_responses())
         document = Route("/openapi.json", self.openapi, include_in_schema=False)

@@ -23,6 +23,7 @@ ROUTES: Mapping[tuple[str, str], Action | str] = {
     ("GET", "/liveness"): PUBLIC,
     ("GET", "/readiness"): PUBLIC,
     ("GET", "/v1/versions"): Action.MODEL_VIEW,
+    ("GET", "/v1/vitals"): Action.MODEL_VIEW,
     ("POST", "/v1/predict"): Action.PREDICT,
     ("POST", "/v1/explain"): Action.EXPLAIN,
     ("POST", "/v1/outcomes"): Action.OUTCOME_IMPORT,

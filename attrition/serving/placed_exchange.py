@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from attrition.errors import VariantFailed
 from attrition.serving.exchange import Exchange
 from attrition.serving.placed_scoring import Unanswered, score_placed
 from attrition.serving.protocols import dispatch, native
@@ -39,7 +40,11 @@ async def answer_placed(exchange: Exchange) -> bytes | Problem:
         return batch
     split = snapshot.split
     pinned = split.pinned(exchange.headers) if split.pins else None
-    scores = await score_placed(snapshot, batch.records, pinned)
+    try:
+        scores = await score_placed(snapshot, batch.records, pinned)
+    except VariantFailed as error:
+        exchange.refused_by = snapshot.lanes[error.variant]
+        raise
     if isinstance(scores, Unanswered):
         exchange.refused_by = scores.lane
         return variant_unavailable(scores.reason)

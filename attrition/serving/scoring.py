@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from attrition.errors import VariantFailed
 from attrition.serving.identifiers import new_prediction_id, new_prediction_ids
 from attrition.serving.traffic import N_BUCKETS, Reason
 
@@ -146,13 +147,17 @@ def score_lane(
     if len(rows) < len(records):
         records = [records[row] for row in rows]
     matrix = _matrix(list(map(lane.select, records)))
+    try:
+        probabilities = lane.bundle.scorer.score(matrix).tolist()
+    except Exception as error:
+        raise VariantFailed(lane.variant.name) from error
     return Scores(
         lane,
         rows,
         [record.employee_id for record in records],
         new_prediction_ids(len(rows)),
         reasons,
-        lane.bundle.scorer.score(matrix).tolist(),
+        probabilities,
         matrix,
         shadow_of,
     )
@@ -161,7 +166,10 @@ def score_lane(
 def score_one(lane: Lane, reason: Reason, record: Any) -> Scores:
     """Score the only record of a request."""
     values = feature_values(lane, record)
-    probability = lane.bundle.scorer.score_one(values)
+    try:
+        probability = lane.bundle.scorer.score_one(values)
+    except Exception as error:
+        raise VariantFailed(lane.variant.name) from error
     return Scores(lane, (0,), [record.employee_id], [new_prediction_id()], [reason], [probability], values)
 
 
