@@ -21,6 +21,7 @@
         ├── TrackingUnreachable
         ├── AuditUnavailable     the audit log cannot be written or read; the action is refused
         ├── PortInUse
+        ├── LeaseLost            another controller drives the rollout
         └── ServingError         the HTTP endpoint or the Serve application
             ├── VariantUnavailable   the deployment of a placed variant
             └── VariantFailed        a version that raised on a record
@@ -162,6 +163,10 @@ class PortInUse(PlatformError):
     """Another process listens on the port."""
 
 
+class LeaseLost(PlatformError):
+    """Another controller has taken over; whoever gets this must not act any more."""
+
+
 class ServingError(PlatformError):
     """The HTTP endpoint or the Serve application failed."""
 
@@ -178,6 +183,10 @@ class VariantFailed(ServingError):
     def __init__(self, variant: str) -> None:
         super().__init__(Fault(f"variant {variant}", "could not score a record"))
         self.variant = variant
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """As it was made."""
+        return type(self), (self.variant,)
 
 
 class VariantUnavailable(ServingError):

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from attrition.stations.performance import Performance
     from attrition.stations.predictions import Predictions
     from attrition.stations.privacy import Privacy
+    from attrition.stations.release import Release
     from attrition.stations.retraining import Retraining
     from attrition.stations.serving import Serving
     from attrition.stations.traffic import Traffic
@@ -222,6 +223,11 @@ class Workspace:
         from attrition.stations.experiments import Experiments
 
         return Experiments(self.settings, self.guard, lambda: self._registry, lambda: self.traffic)
+    def release(self) -> Release:
+        """From a registered version to everybody's: stage, approve, roll out by plan, intervene."""
+        from attrition.stations.release import Release
+
+        return Release(self.settings, self.guard, lambda: self._registry, self._export, self.models)
 
     def _export(self, ref: str) -> BundleRef:
         return self._registry.export_bundle(ref)  # the registry is opened only for a version that is not served yet

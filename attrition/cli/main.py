@@ -27,6 +27,7 @@ from attrition.cli import (
     predictions,
     privacy,
     quickstart,
+    release,
     retrain,
     score,
     serve,
@@ -128,6 +129,7 @@ app.add_typer(drift.app, name="drift")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(experiment.app, name="experiment")
+app.add_typer(release.app, name="release")
 
 
 def main() -> None:

@@ -172,6 +172,7 @@ class Guard:
         data_version: str | None = None,
         details: Mapping[str, Any] | None = None,
         principal: Principal | None = None,
+        correlation: str | None = None,
     ) -> Iterator[Entry]:
         """Authorise an action, record it, and let the block do it.
 
@@ -182,6 +183,9 @@ class Guard:
             entry that it gets.
         principal
             Who acts, when that was decided otherwise; None: who the caller's environment says.
+        correlation
+            Of an action that may have been interrupted and is done again: its events belong together, so that the end
+            of the second attempt also ends the first. None: a new one.
 
         Raises
         ------
@@ -194,7 +198,7 @@ class Guard:
         """
         actor = principal or self.require(action, subject)
         entry = Entry(actor, subject, justification or None, model_version, data_version, dict(details or {}))
-        correlation = secrets.token_hex(16)
+        correlation = correlation or secrets.token_hex(16)
         self._record(action, Outcome.STARTED, entry, correlation)
         try:
             yield entry

@@ -93,7 +93,7 @@ class Pages:
     async def vitals(self) -> Response:
         """What each variant answered and failed on this replica since its start, as of the last second."""
         gateway = self._gateway
-        return _json({"replica": gateway.replica, "variants": gateway.meter.vitals.document()})
+        return _json(gateway.meter.vitals.document(gateway.replica))
 
     async def openapi(self, request: Request) -> Response:
         """The OpenAPI document of what is served right now, under the prefix at which it was asked for."""

@@ -1,14 +1,15 @@
 """How each variant does on a replica, counted since its start: what a rollout's guard reads every second.
 
-Ray publishes metrics every ten seconds or so, too late for somebody who wants to withdraw a version at once. Each replica
-shows its own counts instead, at ``GET /v1/vitals``. They only grow, so a reader who missed some reads the rest later, and
-a replica that starts anew has another name. The balancer decides who answers: :func:`read` asks a few times.
+Ray publishes metrics every ten seconds or so, too late for somebody who wants to withdraw a version at once. Each
+replica shows its own counts instead, at ``GET /v1/vitals``. They only grow, so a reader who missed some reads the rest
+later, and a replica that starts anew has another name. The balancer decides who answers: :func:`read` asks a few times.
 
 Durations are counted in cells whose upper ends are `EDGES`, each 10 % above the one before.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,7 @@ class VitalsLedger:
 
     def __init__(self) -> None:
         self._by_labels: dict[tuple[str, str], Vitals] = defaultdict(Vitals)
+        self._since = time.monotonic()
 
     def count(
         self,
@@ -113,9 +115,9 @@ class VitalsLedger:
             found = Counter(dict(zip(cells.tolist(), numbers.tolist(), strict=True)))
             self._by_labels[labels[0], labels[1]].durations += found
 
-    def document(self) -> list[dict[str, Any]]:
-        """JSON-ready list, one entry per variant that did something."""
-        return [
+    def document(self, replica: str) -> dict[str, Any]:
+        """JSON-ready: one entry per variant that did something on a replica since its start."""
+        variants = [
             {
                 "version": version,
                 "variant": variant,
@@ -127,10 +129,29 @@ class VitalsLedger:
             }
             for (version, variant), vitals in self._by_labels.items()
         ]
+        return {"replica": replica, "age_seconds": time.monotonic() - self._since, "variants": variants}
 
 
-def parse(document: Mapping[str, Any]) -> tuple[str, dict[str, Vitals]]:
-    """Replica and vitals by version, from the answer to one question.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one replica has counted.
+
+    Attributes
+    ----------
+    replica : str
+    age_seconds : float
+        Since its start.
+    vitals : mapping of str to Vitals
+        By version.
+    """
+
+    replica: str
+    age_seconds: float
+    vitals: Mapping[str, Vitals]
+
+
+def parse(document: Mapping[str, Any]) -> Reading:
+    """The reading in the answer to one question.
 
     Raises
     ------
@@ -148,11 +169,11 @@ def parse(document: Mapping[str, Any]) -> tuple[str, dict[str, Vitals]]:
                 Counter({int(cell): int(count) for cell, count in entry["durations"].items()}),
             )
         )
-    return str(document["replica"]), dict(found)
+    return Reading(str(document["replica"]), float(document["age_seconds"]), dict(found))
 
 
-def read(http: httpx.Client, url: str, n_replicas: int) -> dict[str, dict[str, Vitals]]:
-    """Vitals by replica and version, of those replicas that the balancer let answer; most of the time all of them.
+def read(http: httpx.Client, url: str, n_replicas: int) -> list[Reading]:
+    """One reading of each replica that the balancer let answer; most of the time that is all of them.
 
     Parameters
     ----------
@@ -168,14 +189,14 @@ def read(http: httpx.Client, url: str, n_replicas: int) -> dict[str, dict[str, V
     """
     import httpx
 
-    found: dict[str, dict[str, Vitals]] = {}
+    found: dict[str, Reading] = {}
     try:
         for _ in range(2 * max(1, n_replicas)):
-            replica, vitals = parse(http.get(url + PATH, headers=authorization()).raise_for_status().json())
-            found[replica] = vitals
+            reading = parse(http.get(url + PATH, headers=authorization()).raise_for_status().json())
+            found[reading.replica] = reading
             if len(found) >= n_replicas:
                 break
     except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
         why = f"HTTP {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
         raise ServingError(Fault(url + PATH, f"does not tell how the variants do ({why})")) from error
-    return found
+    return list(found.values())
