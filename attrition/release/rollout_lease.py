@@ -11,14 +11,14 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from attrition.errors import AttritionError, Fault, LeaseLost, UsageError
-from attrition.release.rollout_store import LEASE_SECONDS
+from attrition.release import rollout_store
 
 if TYPE_CHECKING:
     from attrition.release.rollout_store import RolloutStore
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = LEASE_SECONDS + 5.0
+PATIENCE_SECONDS = rollout_store.LEASE_SECONDS + 5.0
 """How long a controller waits for the lease: that of one that was killed has expired by then."""
 
 
@@ -81,7 +81,7 @@ class Lease:
         self._store.renew(self.token)
 
     def _beat(self) -> None:
-        while not self._over.wait(LEASE_SECONDS / 4):
+        while not self._over.wait(rollout_store.LEASE_SECONDS / 4):
             try:
                 self._store.renew(self.token)
             except LeaseLost:

@@ -141,7 +141,7 @@ class RolloutStore:
         query = table.select().where(table.c.id == request)
         return bool(self._run(lambda connection: connection.execute(query).one().handled))
 
-    def acquire(self, holder: str, *, seconds: float = LEASE_SECONDS) -> int | None:
+    def acquire(self, holder: str) -> int | None:
         """Token of the lease, higher than every one before; None while somebody else holds it."""
         from sqlalchemy.exc import IntegrityError
 
@@ -153,7 +153,7 @@ class RolloutStore:
         def take(connection: Connection) -> int | None:
             now = self._now(connection)
             free = table.update().where(table.c.name == _LEASE, table.c.expires_at <= now)
-            until = now + int(seconds * _MICROSECONDS)
+            until = now + int(LEASE_SECONDS * _MICROSECONDS)
             if connection.execute(free.values(holder=holder, token=table.c.token + 1, expires_at=until)).rowcount != 1:
                 return None
             return int(connection.execute(table.select().where(table.c.name == _LEASE)).one().token)

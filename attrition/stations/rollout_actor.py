@@ -66,8 +66,8 @@ class RolloutActor:
             try:
                 self._release.run()
                 break
-            except AttritionError as error:
-                logger.warning("%s", error)
+            except Exception as error:  # a thread that ended would leave an actor that does nothing
+                logger.warning("%s", error, exc_info=not isinstance(error, AttritionError))
                 time.sleep(_PAUSE_SECONDS)
         ray.kill(self._myself, no_restart=True)
 
@@ -86,8 +86,7 @@ def start_actor(settings: Settings) -> str:
 
     from attrition.cluster.session import NAMESPACE, connect
 
-    address = _address(settings)
-    with connect(settings.model_copy(update={"ray_address": address})):
+    with connect(settings.model_copy(update={"ray_address": _address(settings)})) as session:
         options: dict[str, Any] = {
             "name": NAME,
             "namespace": NAMESPACE,
@@ -96,7 +95,8 @@ def start_actor(settings: Settings) -> str:
             "num_cpus": 0,
             "get_if_exists": True,
         }
-        there = settings.model_copy(update={"ray_address": address})
+        # a worker cannot ask its own Ray for the dashboard
+        there = settings.model_copy(update={"ray_address": session.dashboard_url})
         actor = ray.remote(RolloutActor).options(**options).remote(there.model_dump_json())
         try:
             ray.get(actor.who.remote(), timeout=60)
@@ -118,7 +118,7 @@ def _address(settings: Settings) -> str:
         return session.address
     if settings.ray_address is not None and "://" not in settings.ray_address:
         return settings.ray_address
-    head = find_local_head(settings)
+    head = None if settings.ray_address else find_local_head(settings)
     if head is None:
         remedy = "run the command there: ray job submit -- attrition release run"
         raise RayUnreachable(Fault("Ray", "is not reached as an actor's cluster must be (host:port)", remedy=remedy))

@@ -128,7 +128,7 @@ class Project:
         ]
         for event in events:
             details = {k: v for k, v in event.details.items() if k not in {"rollout", "via", "champion", "asked_by"}}
-            print(f"{event.time} {event.action:16} {event.outcome:9} {event.actor} {event.model_version} {details}")
+            print(f"{event.time} {event.action:16} {event.outcome:9} {event.actor} {event.model_version} {details}")  # noqa: T201
         return events
 
 
@@ -196,7 +196,7 @@ def driven(fresh):
         assert not thread.is_alive()
 
 
-def until(condition, seconds=60.0):
+def until(condition, seconds=40.0):
     """Return when the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -242,7 +242,7 @@ def test_a_version_that_begins_to_fail_is_withdrawn_within_seconds(fresh, driven
         time.sleep(1)
     (ended,) = thread.ended
     last = max(moment for moment, _ in load.failures) - broken
-    print(f"withdrawn {last:.2f} s after the first possible failure; {len(load.failures)} requests failed meanwhile")
+    print(f"withdrawn {last:.2f} s after the first possible failure; {len(load.failures)} requests failed meanwhile")  # noqa: T201
     fresh.story(ended)
     assert ended.status is Status.ROLLED_BACK
     assert "requests failed within" in ended.reason
@@ -263,7 +263,7 @@ def test_a_version_that_becomes_slow_is_withdrawn(fresh, driven):
         thread.join(60)
         seconds = time.time() - broken
     (ended,) = thread.ended
-    print(f"withdrawn {seconds:.2f} s after it became slow; {ended.reason}")
+    print(f"withdrawn {seconds:.2f} s after it became slow; {ended.reason}")  # noqa: T201
     fresh.story(ended)
     assert (ended.status, load.failures) == (Status.ROLLED_BACK, [])
     assert "took longer than 25 ms" in ended.reason
@@ -325,16 +325,17 @@ def test_a_detached_controller_survives_its_death(fresh):
     """kill -9 in the middle of a rollout: Ray starts another, which goes on; nobody's request fails."""
     import ray
 
-    fresh.begin(BETTER, fresh.plan(PLAN.replace("dwell: 2s, limit", "dwell: 6s, limit")))
+    unlabelled = PLAN.replace("    - {metric: false_positive_rate, role: goal, margin: 0.02, min_units: 50}\n", "")
+    fresh.begin(BETTER, fresh.plan(unlabelled.replace("dwell: 2s, limit", "dwell: 5s, limit")))
     actor = ray.get_actor(fresh.release.detach(), namespace="attrition")
     with Load(fresh.url, fresh.people) as load:
         until(lambda: BETTER in answering(fresh))
+        first = fresh.release.status().driven_by
         os.kill(ray.get(actor.pid.remote()), signal.SIGKILL)
         killed = time.monotonic()
-        first = fresh.release.status().driven_by
-        until(lambda: fresh.release.status().driven_by not in {None, first}, 60)
-        print(f"another controller after {time.monotonic() - killed:.1f} s")
-        until(lambda: fresh.release.status().rollout.status.is_final, 90)
+        until(lambda: fresh.release.status().driven_by not in {None, first})
+        print(f"another controller after {time.monotonic() - killed:.1f} s")  # noqa: T201
+        until(lambda: fresh.release.status().rollout.status.is_final)
     ended = fresh.release.status().rollout
     fresh.story(ended)
     assert (ended.status, load.failures) == (Status.PROMOTED, [])
