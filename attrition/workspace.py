@@ -223,6 +223,8 @@ class Workspace:
         from attrition.stations.experiments import Experiments
 
         return Experiments(self.settings, self.guard, lambda: self._registry, lambda: self.traffic)
+
+    @cached_property
     def release(self) -> Release:
         """From a registered version to everybody's: stage, approve, roll out by plan, intervene."""
         from attrition.stations.release import Release

@@ -55,7 +55,7 @@ class GuardLimits(_Strict):
 
     max_error_rate: Rate = 0.02
     """Share of its requests that may fail."""
-    max_latency_ms: Annotated[float, Field(gt=0)] = 250.0
+    max_latency_ms: Annotated[float, Field(gt=0, le=20_000)] = 250.0
     """Duration, arrival to answer, in milliseconds ..."""
     max_slow_share: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """... that this share of its requests may exceed; 0.05 makes it a limit of the 95th percentile."""

@@ -11,24 +11,26 @@ A unique column keeps a second rollout from beginning while one is under way.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from attrition.errors import Fault, LeaseLost, NotFound, PlatformError, UsageError
+from attrition.errors import Fault, LeaseLost, NotFound, UsageError
+from attrition.governance.database import Database
 from attrition.release.rollout import Command, Request, Rollout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, MetaData
 
 LEASE_SECONDS = 10.0
 """After a controller was killed, its successor waits as long as this."""
 
-_LEASE = "rollout"
+ROLLOUTS, REQUESTS, LEASE = "rollouts", "rollout_requests", "rollout_lease"
+
+_NAME = "rollout"
 _MICROSECONDS = 1_000_000
 
 
@@ -44,8 +46,8 @@ class RolloutStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._opened: Engine | None = None
+        self._database = Database(url, _tables())
+        self._rollouts, self._requests, self._lease = (_tables().tables[name] for name in (ROLLOUTS, REQUESTS, LEASE))
 
     def begin(self, make: Callable[[int], Rollout]) -> Rollout:
         """Store a new rollout, made from its number.
@@ -58,7 +60,7 @@ class RolloutStore:
         from sqlalchemy import func, select
         from sqlalchemy.exc import IntegrityError
 
-        table = _tables().rollouts
+        table = self._rollouts
 
         def insert(connection: Connection) -> Rollout:
             last = connection.execute(select(func.max(table.c.id))).scalar_one_or_none() or 0
@@ -67,7 +69,7 @@ class RolloutStore:
             return rollout
 
         try:
-            begun: Rollout = self._run(insert)
+            begun: Rollout = self._database.run(insert)
         except IntegrityError:
             running = self.active()
             what = f"rollout {running.id} of {running.challenger}" if running else "a rollout"
@@ -101,18 +103,17 @@ class RolloutStore:
         LeaseLost
             Another controller has taken over; nothing was stored.
         """
-        tables = _tables()
         active = None if rollout.status.is_final else 1
 
         def update(connection: Connection) -> None:
             self._renew(connection, token)
-            row = tables.rollouts.update().where(tables.rollouts.c.id == rollout.id)
+            row = self._rollouts.update().where(self._rollouts.c.id == rollout.id)
             connection.execute(row.values(active=active, document=rollout.model_dump_json()))
             if handled is not None:
-                request = tables.requests.update().where(tables.requests.c.id == handled)
+                request = self._requests.update().where(self._requests.c.id == handled)
                 connection.execute(request.values(handled=1))
 
-        self._run(update)
+        self._database.run(update)
 
     def ask(self, rollout: Rollout, command: Command, actor: str, justification: str) -> int:
         """Leave a request for whoever drives the rollout; its number."""
@@ -124,41 +125,41 @@ class RolloutStore:
             "asked_at": datetime.now(UTC).isoformat(),
             "handled": 0,
         }
-        table = _tables().requests
-        inserted = self._run(lambda connection: connection.execute(table.insert(), row).inserted_primary_key)
+        table = self._requests
+        inserted = self._database.run(lambda connection: connection.execute(table.insert(), row).inserted_primary_key)
         return int(inserted[0])
 
     def request(self, rollout: Rollout) -> Request | None:
         """The oldest request that was not dealt with."""
-        table = _tables().requests
+        table = self._requests
         query = table.select().where(table.c.rollout == rollout.id, table.c.handled == 0).order_by(table.c.id).limit(1)
-        row = self._run(lambda connection: connection.execute(query).one_or_none())
+        row = self._database.run(lambda connection: connection.execute(query).one_or_none())
         return None if row is None else Request(row.id, Command(row.command), row.actor, row.justification)
 
     def is_handled(self, request: int) -> bool:
         """Whether a request was dealt with."""
-        table = _tables().requests
+        table = self._requests
         query = table.select().where(table.c.id == request)
-        return bool(self._run(lambda connection: connection.execute(query).one().handled))
+        return bool(self._database.run(lambda connection: connection.execute(query).one().handled))
 
     def acquire(self, holder: str) -> int | None:
         """Token of the lease, higher than every one before; None while somebody else holds it."""
         from sqlalchemy.exc import IntegrityError
 
-        table = _tables().lease
-        first = {"name": _LEASE, "holder": "", "token": 0, "expires_at": 0}
+        table = self._lease
+        first = {"name": _NAME, "holder": "", "token": 0, "expires_at": 0}
         with contextlib.suppress(IntegrityError):  # the row is there
-            self._run(lambda connection: connection.execute(table.insert(), first))
+            self._database.run(lambda connection: connection.execute(table.insert(), first))
 
         def take(connection: Connection) -> int | None:
             now = self._now(connection)
-            free = table.update().where(table.c.name == _LEASE, table.c.expires_at <= now)
+            free = table.update().where(table.c.name == _NAME, table.c.expires_at <= now)
             until = now + int(LEASE_SECONDS * _MICROSECONDS)
             if connection.execute(free.values(holder=holder, token=table.c.token + 1, expires_at=until)).rowcount != 1:
                 return None
-            return int(connection.execute(table.select().where(table.c.name == _LEASE)).one().token)
+            return int(connection.execute(table.select().where(table.c.name == _NAME)).one().token)
 
-        token: int | None = self._run(take)
+        token: int | None = self._database.run(take)
         return token
 
     def renew(self, token: int) -> None:
@@ -169,40 +170,34 @@ class RolloutStore:
         LeaseLost
             It expired, or another controller has it.
         """
-        self._run(lambda connection: self._renew(connection, token))
+        self._database.run(lambda connection: self._renew(connection, token))
 
     def release(self, token: int) -> None:
         """Let the lease go; harmless when it is not held any more."""
-        table = _tables().lease
-        mine = table.update().where(table.c.name == _LEASE, table.c.token == token)
-        self._run(lambda connection: connection.execute(mine.values(expires_at=0)))
+        table = self._lease
+        mine = table.update().where(table.c.name == _NAME, table.c.token == token)
+        self._database.run(lambda connection: connection.execute(mine.values(expires_at=0)))
 
     def holder(self) -> str | None:
         """Who drives the rollout; None: nobody."""
-        table = _tables().lease
+        table = self._lease
 
         def read(connection: Connection) -> str | None:
-            row = connection.execute(table.select().where(table.c.name == _LEASE)).one_or_none()
+            row = connection.execute(table.select().where(table.c.name == _NAME)).one_or_none()
             return str(row.holder) if row is not None and row.expires_at > self._now(connection) else None
 
-        found: str | None = self._run(read)
+        found: str | None = self._database.run(read)
         return found
 
-    def close(self) -> None:
-        """Close the connections; they are opened again when they are needed."""
-        if self._opened is not None:
-            self._opened.dispose()
-            self._opened = None
-
     def _renew(self, connection: Connection, token: int) -> None:
-        table = _tables().lease
+        table = self._lease
         now = self._now(connection)
-        mine = table.update().where(table.c.name == _LEASE, table.c.token == token, table.c.expires_at > now)
+        mine = table.update().where(table.c.name == _NAME, table.c.token == token, table.c.expires_at > now)
         if connection.execute(mine.values(expires_at=now + int(LEASE_SECONDS * _MICROSECONDS))).rowcount != 1:
             raise LeaseLost(Fault("rollout", "another controller has taken over", remedy="leave it to that one"))
 
     def _one(self, query: Callable[[Any], Any]) -> Rollout | None:
-        row = self._run(lambda connection: connection.execute(query(_tables().rollouts)).one_or_none())
+        row = self._database.run(lambda connection: connection.execute(query(self._rollouts)).one_or_none())
         return None if row is None else Rollout.model_validate_json(row.document)
 
     def _now(self, connection: Connection) -> int:
@@ -214,96 +209,37 @@ class RolloutStore:
         seconds = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
         return int(seconds * _MICROSECONDS)
 
-    def _run(self, work: Callable[[Connection], Any]) -> Any:
-        from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-
-        try:
-            if self._opened is None:
-                engine = _engine(self._url)
-                _create(engine)
-                self._opened = engine
-            with self._opened.begin() as connection:
-                return work(connection)
-        except ImportError as error:
-            remedy = "pip install 'attrition[postgres]'"
-            raise PlatformError(Fault("rollouts", "the database's driver is not installed", remedy=remedy)) from error
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as error:
-            # neither address nor driver's message: they may hold its password
-            remedy = "check ATTRITION_DATABASE_URL"
-            raise PlatformError(Fault("rollouts", "their database does not answer", remedy=remedy)) from error
-
-
-def _engine(url: str) -> Engine:
-    from sqlalchemy import create_engine, make_url
-    from sqlalchemy.pool import NullPool
-
-    parsed = make_url(url)
-    if parsed.drivername in {"postgres", "postgresql"}:
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() != "sqlite":
-        arguments = {"connect_timeout": 5}
-        return create_engine(parsed, pool_pre_ping=True, pool_size=2, hide_parameters=True, connect_args=arguments)
-    if parsed.database:
-        with contextlib.suppress(OSError):
-            # only a new file: closing any descriptor of an open database drops this process's locks on it (POSIX)
-            os.close(os.open(parsed.database, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    return create_engine(parsed, poolclass=NullPool, hide_parameters=True, connect_args={"timeout": 20})
-
-
-def _create(engine: Engine) -> None:
-    """Make the tables, if they are not there; several processes may try at once."""
-    from sqlalchemy import inspect
-    from sqlalchemy.exc import SQLAlchemyError
-
-    tables = _tables()
-    try:
-        tables.rollouts.metadata.create_all(engine)
-    except SQLAlchemyError:
-        if not all(inspect(engine).has_table(each.name) for each in tables.all):
-            raise
-
-
-class _Tables:
-    """Made on first use: SQLAlchemy is imported by whoever stores, not by whoever imports this module."""
-
-    def __init__(self) -> None:
-        from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text
-
-        metadata = MetaData()
-        self.rollouts: Any = Table(
-            "rollouts",
-            metadata,
-            Column("id", Integer, primary_key=True, autoincrement=False),
-            Column("active", Integer, unique=True),  # 1 while it is under way, else NULL, of which there may be many
-            Column("document", Text, nullable=False),
-        )
-        self.requests: Any = Table(
-            "rollout_requests",
-            metadata,
-            Column("id", Integer, primary_key=True, autoincrement=True),
-            Column("rollout", Integer, nullable=False),
-            Column("command", String(20), nullable=False),
-            Column("actor", Text, nullable=False),
-            Column("justification", Text, nullable=False),
-            Column("asked_at", String(40), nullable=False),
-            Column("handled", Integer, nullable=False),
-        )
-        self.lease: Any = Table(
-            "rollout_lease",
-            metadata,
-            Column("name", String(20), primary_key=True),
-            Column("holder", Text, nullable=False),
-            Column("token", BigInteger, nullable=False),
-            Column("expires_at", BigInteger, nullable=False),
-        )
-
-    @property
-    def all(self) -> tuple[Any, ...]:
-        return self.rollouts, self.requests, self.lease
-
 
 @cache
-def _tables() -> _Tables:
-    return _Tables()
+def _tables() -> MetaData:
+    from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text
+
+    found = MetaData()
+    Table(
+        ROLLOUTS,
+        found,
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        # 1 while it is under way, else null, of which a unique column holds any number
+        Column("active", Integer, unique=True),
+        Column("document", Text, nullable=False),
+    )
+    Table(
+        REQUESTS,
+        found,
+        Column("id", Integer, primary_key=True, autoincrement=True),
+        Column("rollout", Integer, nullable=False),
+        Column("command", String(20), nullable=False),
+        Column("actor", Text, nullable=False),
+        Column("justification", Text, nullable=False),
+        Column("asked_at", String(40), nullable=False),
+        Column("handled", Integer, nullable=False),
+    )
+    Table(
+        LEASE,
+        found,
+        Column("name", String(20), primary_key=True),
+        Column("holder", Text, nullable=False),
+        Column("token", BigInteger, nullable=False),
+        Column("expires_at", BigInteger, nullable=False),
+    )
+    return found

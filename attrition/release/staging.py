@@ -129,6 +129,7 @@ def start_faults(
     traffic: Traffic | None,
     *,
     running: Rollout | None,
+    experiment: str | None,
     demands_approval: bool,
 ) -> list[Fault]:
     """Everything that keeps a rollout from beginning; none when nothing does.
@@ -143,6 +144,8 @@ def start_faults(
         As served; None when nothing is.
     running
         A rollout that is under way.
+    experiment
+        Name of an experiment that runs.
     demands_approval
         Whether nobody alone may bring a version to everybody here.
     """
@@ -154,11 +157,14 @@ def start_faults(
         what = f"rollout {running.id} of {running.challenger}"
         remedy = "wait for it, or end it: attrition release rollback"
         return [*faults, Fault(what, "is under way", "one at a time", remedy)]
+    if experiment is not None:
+        remedy = f"stop it: attrition experiment stop {experiment}"
+        faults.append(Fault(f"experiment {experiment}", "is running, and would share the traffic", "", remedy))
     if traffic is None:
         return [*faults, Fault("endpoint", "nothing is served", remedy="start it: attrition serve up")]
     answering = weights(traffic)
     if len(answering) > 1 or traffic.shadows:
-        what = f"experiment {traffic.experiment}" if traffic.experiment else "a split of the traffic"
+        what = f"a split for {traffic.experiment}" if traffic.experiment else "a split of the traffic"
         found = ", ".join(
             [f"{name} {share:.4g}" for name, share in answering.items()] + [f"shadow {v}" for v in shadows(traffic)]
         )

@@ -183,6 +183,7 @@ class Release:
                 loaded,
                 traffic,
                 running=self._store.active(),
+                experiment=self._experiment(),
                 demands_approval=self._demands_approval,
             )
             if faults:
@@ -323,6 +324,13 @@ class Release:
     def _demands_approval(self) -> bool:
         """Whether nobody alone may bring a version to everybody: where people are told apart, under four eyes."""
         return self._settings.access == "closed" and self._guard.config.policy.four_eyes
+
+    def _experiment(self) -> str | None:
+        """Name of the experiment that runs."""
+        from attrition.experiments.records import ExperimentRecords
+
+        records = ExperimentRecords(self._settings.database_url).list()
+        return next((each.plan.name for each in records if each.running), None)
 
     def _champion(self) -> str | None:
         try:

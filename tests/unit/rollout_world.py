@@ -199,7 +199,6 @@ class Project:
 
     def close(self) -> None:
         self.guard.close()
-        self.store.close()
 
     @property
     def answering(self) -> dict[str, float]:

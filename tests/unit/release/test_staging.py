@@ -61,9 +61,9 @@ def test_what_is_not_staged():
     assert stage_faults(NEW, GOOD, single_variant(ref(OLD))) == []
 
 
-def start(challenger=(NEW, GOOD), plan=PLAN, traffic=None, running=None, demands_approval=False):
-    found = start_faults(challenger, plan, traffic or staged(), running=running, demands_approval=demands_approval)
-    return texts(found)
+def start(challenger=(NEW, GOOD), plan=PLAN, traffic=None, **known):
+    facts = {"running": None, "experiment": None, "demands_approval": False} | known
+    return texts(start_faults(challenger, plan, traffic or staged(), **facts))
 
 
 def test_what_begins():
@@ -79,7 +79,8 @@ def test_what_does_not_begin():
     assert "rollout 1 of 1.1.0: is under way; one at a time" in start(running=rollout())[0]
     assert "where access is closed, four eyes are asked for" in start(demands_approval=True)[0]
     split = changes.shift(staged(), [(ref(OLD), 0.9), (ref(NEW), 0.1)], experiment="march")
-    assert "experiment march: is under way (1.0.0 0.9, 1.1.0 0.1)" in start(traffic=split)[0]
+    assert "a split for march: is under way (1.0.0 0.9, 1.1.0 0.1)" in start(traffic=split)[0]
+    assert "experiment march: is running" in start(experiment="march")[0]
     shadowed = changes.shadow(single_variant(ref(OLD)), [ref("1.2.0")])
     assert "is under way (1.0.0 1, shadow 1.2.0)" in start(traffic=shadowed)[0]
 
