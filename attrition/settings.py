@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 GATES, RETRAINING = "gates", "retraining"
 """What the names of gate thresholds and of retraining policies begin with; the files beside them are search plans."""
 
+ROLLOUT = "rollout"
+"""What the names of rollout plans begin with; the other files beside them are Serve configurations."""
+
 MODEL_NAME = "employee-attrition-classifier"
 """Name of the registered model in MLflow."""
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from attrition.errors import ConfigError
 from attrition.experiments.plan import Design, ExperimentPlan, MetricPlan, Weights
-from attrition.settings import config_faults, config_file, load_yaml
+from attrition.settings import ROLLOUT, config_faults, config_file, load_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,7 +163,7 @@ class RolloutPlan(_Strict):
         ConfigError
             No such file, an unknown key, weights that do not sum, a metric that does not fit; all faults at once.
         """
-        path = config_file("serve_configs", name)
+        path = config_file("serve_configs", name, kind=lambda stem: stem.startswith(ROLLOUT))
         plan = load_yaml(path, cls)
         for number, step in enumerate(plan.steps[:-1]):
             try:

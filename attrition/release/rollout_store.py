@@ -126,8 +126,13 @@ class RolloutStore:
             "handled": 0,
         }
         table = self._requests
-        inserted = self._database.run(lambda connection: connection.execute(table.insert(), row).inserted_primary_key)
-        return int(inserted[0])
+
+        def insert(connection: Connection) -> int:
+            key = connection.execute(table.insert(), row).inserted_primary_key
+            assert key is not None
+            return int(key[0])
+
+        return self._database.run(insert)
 
     def request(self, rollout: Rollout) -> Request | None:
         """The oldest request that was not dealt with."""

@@ -16,7 +16,7 @@ from attrition.serving.explainer import ExplainOptions
 from attrition.serving.fast_lane import LaneOptions
 from attrition.serving.gateway import Limits
 from attrition.serving.prediction_log import LogTuning
-from attrition.settings import config_file, load_yaml
+from attrition.settings import ROLLOUT, config_file, load_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -223,7 +223,8 @@ class ServeConfig(_Strict):
         ConfigError
             No such file, an unknown key, or a value out of range; all faults at once.
         """
-        return load_yaml(config_file("serve_configs", name), cls)
+        path = config_file("serve_configs", name, kind=lambda stem: not stem.startswith(ROLLOUT))
+        return load_yaml(path, cls)
 
     @property
     def application(self) -> ApplicationOptions:

@@ -196,11 +196,11 @@ def driven(fresh):
         assert not thread.is_alive()
 
 
-def until(condition, seconds=40.0):
-    """Return when the condition holds."""
+def until(condition, seconds=40.0, told=lambda: "in vain"):
+    """Return when the condition holds; `told` says what was instead."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "in vain"
+        assert time.monotonic() < deadline, told()
         time.sleep(0.05)
 
 
@@ -335,7 +335,7 @@ def test_a_detached_controller_survives_its_death(fresh):
         killed = time.monotonic()
         until(lambda: fresh.release.status().driven_by not in {None, first})
         print(f"another controller after {time.monotonic() - killed:.1f} s")  # noqa: T201
-        until(lambda: fresh.release.status().rollout.status.is_final)
+        until(lambda: fresh.release.status().rollout.status.is_final, told=lambda: fresh.release.status().to_dict())
     ended = fresh.release.status().rollout
     fresh.story(ended)
     assert (ended.status, load.failures) == (Status.PROMOTED, [])
