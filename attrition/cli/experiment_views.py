@@ -47,6 +47,7 @@ def parse_expectation(text: str) -> Expectation:
 def sizes_view(sizes: Sequence[Size], *, share: float) -> RenderableType:
     """One line per rate, in records of both variants."""
     from rich.console import Group
+    from rich.text import Text
 
     table = _table(
         "rate", "expected", "to be shown", "one look", "any time", "9 of 10 by", "min_units", "expected days"
@@ -64,27 +65,27 @@ def sizes_view(sizes: Sequence[Size], *, share: float) -> RenderableType:
             f"{size.min_units:,}",
             "" if size.days is None else f"{size.days:,.0f}",
         )
-    return Group(
-        table,
-        "",
-        f"[dim]Records of both versions together, each of another person, the challenger's share being {share:.0%}.",
-        "[dim]one look: a classical test, valid only when it is looked at once, at this size, with a power of 80 %.",
-        "[dim]any time: looked at as often as one likes; mean of simulated experiments, and when 9 of 10 are decided.",
-        "[dim]min_units: set it for the metric in the plan, in persons or requests of each version.",
+    legend = (
+        f"Records of both versions together, each of another person, the challenger's share being {share:.0%}.",
+        "one look: a classical test, valid only when it is looked at once, at this size, with a power of 80 %.",
+        "any time: looked at as often as one likes; mean of simulated experiments, and when 9 of 10 are decided.",
+        "min_units: set it for the metric in the plan, in persons or requests of each version.",
     )
+    return Group(table, "", *(Text(line, style="dim") for line in legend))
 
 
 def experiment_view(experiment: Experiment) -> RenderableType:
     """What is compared, since when, and the last look."""
     from rich.console import Group
+    from rich.text import Text
 
     plan = experiment.plan
     since = f"since {experiment.started_at:%Y-%m-%d %H:%M} UTC"
     until = f", stopped {experiment.stopped_at:%Y-%m-%d %H:%M} UTC" if experiment.stopped_at else ", running"
     how = "as its shadow" if plan.design == "shadow" else f"with {plan.weights.share:.4g} of the traffic"
     parts: list[RenderableType] = [
-        f"[bold]{plan.name}[/bold]: {plan.challenger} beside {plan.control} {how}, {since}{until}",
-        f"[dim]started by {experiment.actor}, run {experiment.run_id}, {len(experiment.looks)} looks",
+        f"{plan.name}: {plan.challenger} beside {plan.control} {how}, {since}{until}",
+        Text(f"started by {experiment.actor}, run {experiment.run_id}, {len(experiment.looks)} looks", style="dim"),
     ]
     if experiment.looks:
         parts += ["", look_view(experiment.looks[-1])]

@@ -16,7 +16,7 @@ import numpy as np
 from attrition.data.maturity import matured_labels
 from attrition.data.predictions import PredictionTable
 from attrition.errors import NotFound
-from attrition.experiments.plan import Design
+from attrition.experiments.plan import Design, Metric
 from attrition.experiments.samples import (
     LATENCY_EDGES,
     SCORE_EDGES,
@@ -126,7 +126,8 @@ def collect(
         epoch = tally.epoch(number, outcomes, count_errors)
         notes += tally.notes
         epochs.append(epoch)
-    if epochs and (epochs[-1].control.errors is None or epochs[-1].challenger.errors is None):
+    wanted = any(each.metric is Metric.ERROR_RATE for each in plan.metrics)
+    if wanted and epochs and None in {epochs[-1].control.errors, epochs[-1].challenger.errors}:
         notes.append(UNCOUNTED)
     return Samples(as_of, tuple(epochs), tuple(dict.fromkeys(notes)))
 

@@ -9,7 +9,7 @@ names a restarted replica anew, so that does not happen with its own metrics.
 
 from __future__ import annotations
 
-import math
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from attrition.errors import Fault, PlatformError
@@ -62,10 +62,10 @@ class Prometheus:
         return Errors(answered + failed, failed, SOURCE)
 
     def _increase(self, metric: str, version: str, start: datetime, end: datetime) -> int:
-        seconds = math.ceil((end - start).total_seconds())
-        if seconds <= 0:
+        milliseconds = (end - start) // timedelta(milliseconds=1)
+        if milliseconds <= 0:
             return 0
-        rows = self._query(increase_query(metric, version, seconds, self._labels), end)
+        rows = self._query(increase_query(metric, version, milliseconds, self._labels), end)
         return round(sum(float(row["value"][1]) for row in rows))
 
     def _query(self, query: str, moment: datetime) -> Sequence[Any]:
@@ -90,16 +90,19 @@ class Prometheus:
         return rows
 
 
-def increase_query(metric: str, version: str, seconds: int, labels: str = "") -> str:
-    """PromQL of what a version's counters counted in the last so many seconds, over all replicas.
+def increase_query(metric: str, version: str, milliseconds: int, labels: str = "") -> str:
+    """PromQL of what a version's counters counted in the last so many milliseconds, over all replicas.
 
     Examples
     --------
-    >>> print(increase_query("hits_total", "1.0.0", 60))
-    sum((max_over_time(hits_total{model_version="1.0.0"}[60s]) - last_over_time(hits_total{model_version="1.0.0"}[5m] \
-offset 60s)) or max_over_time(hits_total{model_version="1.0.0"}[60s]))
+    >>> query = increase_query("hits", "1.0.0", 60_000)
+    >>> for part in query.replace(" - ", " -|").replace(" or ", " or|").split("|"):
+    ...     print(part)
+    sum((max_over_time(hits{model_version="1.0.0"}[60000ms]) -
+    last_over_time(hits{model_version="1.0.0"}[5m] offset 60000ms)) or
+    max_over_time(hits{model_version="1.0.0"}[60000ms]))
     """
     quoted = version.replace("\\", "\\\\").replace('"', '\\"')
     series = f'{metric}{{model_version="{quoted}"{"," + labels if labels else ""}}}'
-    now = f"max_over_time({series}[{seconds}s])"
-    return f"sum(({now} - last_over_time({series}[{_BEFORE}] offset {seconds}s)) or {now})"
+    now = f"max_over_time({series}[{milliseconds}ms])"
+    return f"sum(({now} - last_over_time({series}[{_BEFORE}] offset {milliseconds}ms)) or {now})"

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from attrition import Workspace
 from attrition.cli.main import app
 from attrition.data.predictions import prediction_schema
-from attrition.errors import NotFound, UsageError
+from attrition.errors import NotFound, ServingError, UsageError
 from attrition.experiments.plan import ExperimentPlan
 from attrition.experiments.records import ExperimentRecords
 from attrition.experiments.verdict import Verdict
@@ -156,7 +156,19 @@ def test_what_cannot_be_started(project, tmp_path):
     assert "weights: sum to 1.1" in " ".join(refused.output.split())
     missing = _attrition(project, "experiment", "start", "--plan", tmp_path / "none.yaml")
     assert missing.exit_code == 4
+    with pytest.raises(ServingError, match="nothing is served"):
+        project.experiments.start(_plan(project, "unserved"))
+    runs = MlflowClient(project.settings.tracking_uri).search_runs(
+        [project_experiment(project)], "tags.`attrition.ab_experiment` = 'unserved'"
+    )
+    assert [run.info.status for run in runs] == ["FAILED"]
     assert [each.plan.name for each in project.experiments.list()] == before
+
+
+def project_experiment(project):
+    """Id of the project's experiment in MLflow."""
+    client = MlflowClient(project.settings.tracking_uri)
+    return client.get_experiment_by_name(project.settings.experiment).experiment_id
 
 
 def test_the_records_on_postgresql(postgres_url):
