@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attrition.errors import AttritionError, Fault, NotFound, PlatformError, ServingError, UsageError
 from attrition.governance.credentials import authorization
 from attrition.serving import changes
-from attrition.serving.traffic import SMOKE_HEADER
+from attrition.serving.traffic import SMOKE_HEADER, single_variant
 from attrition.serving.traffic_history import (
     ChangeOutcome,
     TrafficChange,
@@ -156,6 +156,19 @@ class TrafficControl:
         wanted = [(self._bundle(name, current), weight) for name, weight in weights.items()]
         return self._apply(control, action, changes.shift(current, wanted, experiment=experiment))
 
+    def deploy(self, version: str) -> TrafficChange:
+        """Give a version all the traffic, also that of an application that was deployed without any.
+
+        Raises
+        ------
+        NotFound, IntegrityError, ServingError
+            As of :meth:`set`.
+        """
+        control = self._control()
+        if control.traffic(self._application) is not None:
+            return self.set({version: 1.0})
+        return self._apply(control, f"deploy {version}", single_variant(self._export(version)))
+
     def pin(self, header: str, value: str, version: str) -> TrafficChange:
         """Have requests whose header equals a value answered by a version, whatever the weights say.
 
@@ -290,18 +303,23 @@ class TrafficControl:
         return Switch(report, self._apply(control, f"switch {version}", wanted))
 
     def _served(self) -> tuple[ServeControl, Traffic]:
+        control = self._control()
+        traffic = control.traffic(self._application)
+        if traffic is None:
+            raise self._nothing()
+        return control, traffic
+
+    def _control(self) -> ServeControl:
         from attrition.cluster import endpoint
 
         control = endpoint.find(self._settings)
-        traffic = None
-        if control is not None:
-            self._application = self._named or endpoint.application(self._settings, control)
-            traffic = control.traffic(self._application)
-        if control is None or traffic is None:
-            raise ServingError(
-                Fault(self._settings.serve_url, "nothing is served", remedy="start it: attrition serve up")
-            )
-        return control, traffic
+        if control is None:
+            raise self._nothing()
+        self._application = self._named or endpoint.application(self._settings, control)
+        return control
+
+    def _nothing(self) -> ServingError:
+        return ServingError(Fault(self._settings.serve_url, "nothing is served", remedy="start it: attrition serve up"))
 
     def _apply(
         self,

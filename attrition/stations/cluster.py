@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from attrition.cluster.kuberay import Applied, KubeRay
     from attrition.cluster.ray_objects import RayObject
-    from attrition.cluster.traffic import TrafficState
+    from attrition.cluster.traffic import TrafficControl, TrafficState
     from attrition.governance.guard import Guard
     from attrition.registry.bundle import BundleRef
     from attrition.serving.traffic_history import TrafficChange
@@ -102,7 +102,7 @@ class Cluster:
 
         Changes ``spec.serveConfigV2`` alone, so no pod is replaced; pins and shadows stay.
         """
-        return self.shift({ref: 1.0}, service=service, justification=justification)
+        return self._change(lambda control: control.deploy(ref), service, justification)
 
     def shift(
         self,
@@ -113,17 +113,7 @@ class Cluster:
         justification: str | None = None,
     ) -> TrafficChange:
         """Split the traffic of a RayService between versions; as ``Workspace.traffic.set``."""
-        from attrition.cluster.traffic import TrafficControl
-
-        settings = self._serving(service)
-        with self._guard.acting(
-            Action.TRAFFIC_CHANGE, f"rayservice {settings.ray_service}", justification=justification
-        ) as entry:
-            control = TrafficControl(settings, self._export, actor=entry.actor)
-            change = control.set(shares, experiment=experiment)
-            entry.model_version = ", ".join(variant.version for variant in change.traffic.variants if variant.weight)
-            entry.details["generation"] = change.generation
-            return change
+        return self._change(lambda control: control.set(shares, experiment=experiment), service, justification)
 
     def traffic(self, *, service: str | None = None) -> TrafficState:
         """What a RayService serves now."""
@@ -164,6 +154,19 @@ class Cluster:
             kuberay = self._connect(namespace, context)
             entry.details["namespace"] = kuberay.namespace
             return kuberay.delete(known[kind.lower()], name, timeout_seconds=timeout_seconds)
+
+    def _change(
+        self, change: Callable[[TrafficControl], TrafficChange], service: str | None, justification: str | None
+    ) -> TrafficChange:
+        from attrition.cluster.traffic import TrafficControl
+
+        settings = self._serving(service)
+        subject = f"rayservice {settings.ray_service}"
+        with self._guard.acting(Action.TRAFFIC_CHANGE, subject, justification=justification) as entry:
+            made = change(TrafficControl(settings, self._export, actor=entry.actor))
+            entry.model_version = ", ".join(variant.version for variant in made.traffic.variants if variant.weight)
+            entry.details["generation"] = made.generation
+            return made
 
     def _connect(self, namespace: str | None, context: str | None) -> KubeRay:
         from attrition.cluster.kuberay import KubeRay

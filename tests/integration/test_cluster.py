@@ -247,7 +247,7 @@ def test_traffic_changes_through_the_specification_alone(kubernetes, ray_cluster
         with pytest.raises(UsageError, match=r"labels\.team.*somebody"):
             ws.cluster.up([service], namespace=NAMESPACE)
         with pytest.raises(UsageError, match="attrition cluster deploy"):
-            ws.serving.up("1.0.0")
+            ws.serving.up()
         with pytest.raises(UsageError, match="was changed by somebody else"):
             kubernetes.set_serve_config("attrition", written, "1")
         with garbage_collected(kubernetes, "RayService", "attrition"):
