@@ -183,6 +183,7 @@ class Workspace:
     @cached_property
     def retraining(self) -> Retraining:
         """Whether a new version is worth training, and its training."""
+        from attrition.stations.release import staged_by
         from attrition.stations.retraining import Retraining
 
         return Retraining(
@@ -194,6 +195,7 @@ class Workspace:
             ray=self.ray,
             sign=self._signed,
             register=self.models.register,
+            stage=staged_by(lambda: self.release),
         )
 
     @cached_property

@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from attrition.cluster.traffic import TrafficControl
-from attrition.errors import ConfigError, Fault, NotFound, PlatformError, RayUnreachable, UsageError
+from attrition.errors import AttritionError, ConfigError, Fault, NotFound, PlatformError, RayUnreachable, UsageError
 from attrition.governance.actions import Action
 from attrition.release.rollout import Command
 
@@ -372,6 +372,29 @@ class Release:
         if address is None or "://" in address:
             return contextlib.nullcontext()
         return connect(self._settings)
+
+
+def staged_by(release: Callable[[], Release]) -> Callable[[str], str]:
+    """Function that stages a version where something is served, and says in a sentence what became of it.
+
+    For whoever must not fail when a version that is good cannot be staged, such as a retraining.
+
+    Parameters
+    ----------
+    release
+        Gives the station.
+    """
+
+    def stage(version: str) -> str:
+        try:
+            staged = release().stage(version)
+        except AttritionError as error:
+            return f"not staged: {error}"
+        if not staged.passed:
+            return f"not staged, as it failed its smoke tests: {staged.report}"
+        return f"staged without traffic; reached by the request header {staged.header}: {staged.value}"
+
+    return stage
 
 
 def _served(control: TrafficControl) -> Served | None:

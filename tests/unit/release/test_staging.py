@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from rollout_world import NEW, OLD, PLAN, FileTraffic, ref, rollout, staged
 
+from attrition.errors import ConfigError, Fault
 from attrition.evaluation.gates import GateResult, Outcome, Verdict
 from attrition.release.rollout_traffic import STAGE_HEADER, differs, is_staged, move
-from attrition.release.staging import gate_faults, stage, stage_faults, start_faults
+from attrition.release.staging import Staged, gate_faults, stage, stage_faults, start_faults
 from attrition.serving import changes
 from attrition.serving.smoke import SmokeCheck, SmokeReport
 from attrition.serving.traffic import single_variant
+from attrition.stations.release import staged_by
 
 GOOD = Verdict((GateResult("auc", Outcome.PASS, 0.9, 0.88, 0.92, 0.85, 100, "fine", holds=False),))
 BAD = Verdict((GateResult("auc", Outcome.FAIL, 0.6, 0.5, 0.7, 0.85, 100, "too low", holds=True),))
@@ -126,3 +128,19 @@ def test_people_stay_with_their_version_as_the_share_grows(control):
         met.append({n for n in range(2_000) if split.assign(f"E-{n}", draw=0)[0].version == NEW})
     assert met[0] < met[1]
     assert len(met[0]) == pytest.approx(100, abs=40)
+
+
+def test_a_retraining_does_not_fail_when_its_version_cannot_be_staged():
+    """It is told why instead."""
+
+    class Station:
+        def stage(self, version):
+            if version == "9.9.9":
+                raise ConfigError(Fault("endpoint", "nothing is served"))
+            checks = (SmokeCheck("equality", passed=version == NEW, detail="differs by 0.1"),)
+            return Staged(version, SmokeReport(version, checks), value=version if version == NEW else "")
+
+    staged_ = staged_by(Station)
+    assert staged_("9.9.9") == "not staged: endpoint: nothing is served."
+    assert staged_(OLD) == "not staged, as it failed its smoke tests: equality: differs by 0.1"
+    assert staged_(NEW) == "staged without traffic; reached by the request header x-attrition-stage: 1.1.0"
