@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+    from attrition.cluster.local_head import LocalHead
     from attrition.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -125,6 +126,20 @@ def connect(
         session = _join(settings.ray_address, options)
     _active = session
     return session
+
+
+@contextlib.contextmanager
+def join_local_head(settings: Settings, head: LocalHead) -> Iterator[RaySession]:
+    """A connection to the head in the background of this machine, left at the end of the block.
+
+    It listens on the loopback interface alone, which Ray's own client would replace by the machine's address.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(environment(local_environment(Path(head.folder), serving=False)))
+        import ray  # noqa: F401 - reads the environment
+
+        stack.enter_context(_on_loopback())
+        yield stack.enter_context(connect(settings.model_copy(update={"ray_address": head.address})))
 
 
 def _is_connected() -> bool:

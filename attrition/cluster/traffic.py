@@ -235,6 +235,28 @@ class TrafficControl:
         wanted = changes.place(current, self._bundle(version, current), placement, options)
         return self._apply(control, f"place {version} {placement}", wanted)
 
+    def settle(self, action: str) -> None:
+        """Record what is served when the record is missing, since whoever changed it died before it was written.
+
+        Parameters
+        ----------
+        action
+            What the change was for.
+
+        Raises
+        ------
+        ServingError
+            Nothing is served.
+        """
+        _, current = self._served()
+        try:
+            known = {change.generation for change in self.history()}
+        except PlatformError as error:  # as for every change: the record does not hold the traffic up
+            logger.warning("%s", error)
+            return
+        if current.generation not in known:
+            self._record(action, ChangeOutcome.APPLIED, current, seconds=0.0)
+
     def rollback(self, generation: int | None = None) -> TrafficChange:
         """Put an earlier traffic back: the one before the current, or that of a generation in the history.
 

@@ -45,6 +45,9 @@ class TrafficControl(Protocol):
     def unpin(self, header: str, value: str | None = None) -> object:
         """Remove a pin."""
 
+    def settle(self, action: str) -> object:
+        """Record what is served, if the record is missing."""
+
 
 def weights(traffic: Traffic) -> dict[str, float]:
     """Share of every version that has one."""
@@ -98,6 +101,8 @@ def move(control: TrafficControl, rollout: Rollout, step: int | None) -> None:
         control.set(wanted, experiment=name)
     if (rollout.challenger in shadows(control.show().traffic)) != wants_shadow:
         control.shadow([*others, rollout.challenger] if wants_shadow else others)
+    # the evidence of a step is what the history says that it is
+    control.settle(f"rollout {rollout.id}: {'the champion' if step is None else rollout.plan.steps[step].title}")
 
 
 def _wanted(rollout: Rollout, step: int | None) -> dict[str, float]:

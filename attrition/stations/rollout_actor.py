@@ -10,12 +10,16 @@ import logging
 import os
 import threading
 import time
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from attrition.errors import AttritionError, Fault, RayUnreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from attrition.cluster.session import RaySession
     from attrition.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -84,9 +88,9 @@ def start_actor(settings: Settings) -> str:
     """
     import ray
 
-    from attrition.cluster.session import NAMESPACE, connect
+    from attrition.cluster.session import NAMESPACE
 
-    with connect(settings.model_copy(update={"ray_address": _address(settings)})) as session:
+    with _cluster(settings) as session:
         options: dict[str, Any] = {
             "name": NAME,
             "namespace": NAMESPACE,
@@ -108,18 +112,23 @@ def start_actor(settings: Settings) -> str:
     return NAME
 
 
-def _address(settings: Settings) -> str:
-    """GCS address of the cluster that serves."""
+@contextmanager
+def _cluster(settings: Settings) -> Iterator[RaySession]:
+    """A connection to the cluster that serves."""
     from attrition.cluster.local_head import find_local_head
-    from attrition.cluster.session import active_session
+    from attrition.cluster.session import active_session, connect, join_local_head
 
     session = active_session()
     if session is not None:
-        return session.address
+        yield session
+        return
     if settings.ray_address is not None and "://" not in settings.ray_address:
-        return settings.ray_address
+        with connect(settings) as joined:
+            yield joined
+        return
     head = None if settings.ray_address else find_local_head(settings)
     if head is None:
-        remedy = "run the command there: ray job submit -- attrition release run"
+        remedy = "run the command there: attrition jobs submit -- attrition release run"
         raise RayUnreachable(Fault("Ray", "is not reached as an actor's cluster must be (host:port)", remedy=remedy))
-    return head.address
+    with join_local_head(settings, head) as joined:
+        yield joined

@@ -107,6 +107,9 @@ class FileTraffic:
     def pin(self, header: str, value: str, version: str) -> None:
         self._apply("pin", lambda current: changes.pin(current, header, value, ref(version)))
 
+    def settle(self, action: str) -> None:
+        """There is no history."""
+
     def unpin(self, header: str, value: str | None = None) -> None:
         self._apply("unpin", lambda current: changes.unpin(current, header, value))
 

@@ -85,6 +85,19 @@ def test_a_change_is_recorded(control, serve):
     assert serve.deployed == made.traffic
 
 
+def test_a_change_whose_maker_died_is_recorded_later(control, serve):
+    """Once, and only what has no record: experiments learn from it what was served when."""
+    control.set({"1.0.0": 70, "1.1.0": 30})
+    control.settle("rollout 1: 30 %")
+    serve.change("attrition", serve.deployed, after_generation=-1)
+    control.settle("rollout 1: 30 %")
+    control.settle("rollout 1: 30 %")
+    assert [(each.generation, each.action) for each in control.history()] == [
+        (1, "set 1.0.0=70% 1.1.0=30%"),
+        (2, "rollout 1: 30 %"),
+    ]
+
+
 def test_traffic_in_a_notebook(control):
     """Shares, pins and roles; a header's value is somebody's text."""
     control.pin("x-user-group", "<b>", "1.1.0")
