@@ -242,8 +242,8 @@ class Release:
         ------
         RayUnreachable
             There is no cluster that outlives this process.
-        NotAuthenticated
-            Access is closed, and the cluster's processes have no key.
+        NotAuthenticated, AccessDenied
+            Access is closed, and the cluster's processes have no key, or one that may not promote.
         """
         from attrition.stations.rollout_actor import start_actor
 

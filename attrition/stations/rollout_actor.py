@@ -15,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from attrition.errors import AttritionError, Fault, RayUnreachable
+from attrition.governance.actions import Action
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,8 +57,8 @@ class RolloutActor:
         threading.Thread(target=self._drive, name="rollout", daemon=True).start()
 
     def who(self) -> str:
-        """Who this process is for the guard; raises what identification raises."""
-        return self._guard.identify().name
+        """Who this process is for the guard, if that may drive a rollout; raises what the guard raises."""
+        return self._guard.require(Action.PROMOTE, "rollout").name
 
     def pid(self) -> int:
         """Of this process."""
@@ -83,8 +84,8 @@ def start_actor(settings: Settings) -> str:
     ------
     RayUnreachable
         There is no cluster that outlives this process.
-    NotAuthenticated
-        Access is closed, and the cluster's processes have no key.
+    NotAuthenticated, AccessDenied
+        Access is closed, and the cluster's processes have no key, or one that may not promote.
     """
     import ray
 
