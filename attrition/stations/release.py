@@ -248,7 +248,11 @@ class Release:
         from attrition.stations.rollout_actor import start_actor
 
         self._guard.require(Action.TRAFFIC_CHANGE, "rollout")
-        return start_actor(self._settings)
+        name = start_actor(self._settings)
+        deadline = time.monotonic() + HANDLED_SECONDS
+        while self._store.holder() is None and self._store.active() is not None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return name
 
     def status(self) -> RolloutStatus:
         """The rollout that is under way, or the last one.
