@@ -138,7 +138,9 @@ def project(ray_cluster, tmp_path_factory):
     settings = Settings.from_environment(home=folder / "home")
     settings.prepare_home()
     (folder / "home" / "keys").mkdir()
-    (folder / "home" / "keys" / "pseudonym.key").write_text("5a" * 32)
+    key = folder / "home" / "keys" / "pseudonym.key"
+    key.write_text("5a" * 32)
+    key.chmod(0o600)
     people = People()
     thresholds = [LAX, STRICT, EQUAL, LAXER, HELD]
     assert register(settings, folder / "packages", thresholds, held=(HELD,)) == [CHAMPION, BETTER, SAME, WORSE, FAILED]
@@ -321,6 +323,7 @@ def test_no_traffic_is_inconclusive(fresh):
     assert (ended.status, ended.reason) == (Status.INCONCLUSIVE, "no traffic to judge by in the time of the step 40 %")
 
 
+@pytest.mark.slow
 def test_a_detached_controller_survives_its_death(fresh):
     """kill -9 in the middle of a rollout: Ray starts another, which goes on; nobody's request fails."""
     import ray
