@@ -47,6 +47,7 @@ def retained_view(retained: Retained) -> RenderableType:
         ("rows in them", retained.n_snapshot_rows),
         ("predictions", retained.n_predictions),
         ("predictions that lose their inputs", retained.n_scoring_inputs),
+        ("predictions that lose their groups", retained.n_group_labels),
         ("outcomes", retained.n_outcomes),
         ("samples in MLflow", retained.n_samples),
         ("notes of erasures", retained.n_tombstones),

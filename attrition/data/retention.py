@@ -5,6 +5,9 @@ snapshots              a version goes whole, counted from its import; its number
 predictions            by day of the answer; files of expired days are dropped without being read
 scoring inputs         the features of a prediction become null much earlier; what was answered, when and by which
                        version stays, so that experiments and matured labels do not suffer
+group labels           of these features, those that say which group somebody belongs to stay until the label is
+                       mature, an age only as the lower end of its band: without them nobody could see that a version
+                       treats departments or ages unequally, which the law asks whoever runs it to watch
 outcomes               counted from their recording
 samples in MLflow      those of runs that are older than snapshots may be
 tombstones             finished erasures; see :mod:`attrition.data.tombstones`
@@ -30,13 +33,18 @@ from attrition.data.tombstones import ERASURES, Tombstones
 from attrition.settings import load_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from deltalake import DeltaTable
 
     from attrition.data.person_tables import SnapshotStore
     from attrition.data.tables import StoredVersion, Tables
+
+AGE, CODE = "age", "_code"
+"""Name of the feature age, and what the names of categories end with."""
+AGE_LIMITS = (30, 40, 50, 60)
+"""Years at which the bands begin that :mod:`attrition.evaluation.groups` compares."""
 
 THREE_YEARS = 1096
 """Days; one of the three may be a leap year."""
@@ -55,6 +63,10 @@ class RetentionPolicy(BaseModel):
     """Of a prediction with its decision, from the answer."""
     scoring_input_days: Days = 30
     """Of the features of a prediction, from the answer: long enough for drift reports and for following up an error."""
+    group_days: Annotated[int, Field(ge=0, le=36_500)] = 455
+    """Of the group labels of a prediction, see :func:`is_group_label`: a horizon of a year, and a quarter until the
+    outcomes are in. With a smaller number than `scoring_input_days`, such as 0, they go with the other features, and
+    fairness by group is unknown for predictions whose labels mature later."""
     outcome_days: Days = THREE_YEARS
     """Of a statement about who left, from its recording; those of predictions that are kept should be kept, too."""
     suppression_days: Days = THREE_YEARS
@@ -77,6 +89,17 @@ class RetentionPolicy(BaseModel):
         return cls() if path is None else load_yaml(path, cls)
 
 
+def is_group_label(feature: str) -> bool:
+    """Whether a feature says to which group of a fairness report a person belongs: codes of categories, and the age.
+
+    Examples
+    --------
+    >>> is_group_label("department_code"), is_group_label("age"), is_group_label("salary")
+    (True, True, False)
+    """
+    return feature == AGE or feature.endswith(CODE)
+
+
 @dataclass(frozen=True, slots=True)
 class Retained:
     """What was past its retention, and is gone unless this was a dry run.
@@ -89,6 +112,8 @@ class Retained:
     n_predictions : int
     n_scoring_inputs : int
         Predictions whose features were dropped; those that went whole are not counted here.
+    n_group_labels : int
+        Predictions whose group labels were dropped.
     n_outcomes : int
     n_samples : int
         Samples of training data in MLflow that were emptied.
@@ -105,6 +130,7 @@ class Retained:
     n_snapshot_rows: int
     n_predictions: int
     n_scoring_inputs: int
+    n_group_labels: int
     n_outcomes: int
     n_samples: int
     n_tombstones: int
@@ -174,11 +200,13 @@ class Retention:
         old = self._old_versions(now - timedelta(days=policy.snapshot_days))
         first_day = today - timedelta(days=policy.prediction_days)
         first_inputs = max(today - timedelta(days=policy.scoring_input_days), first_day)
+        first_groups = max(today - timedelta(days=max(policy.scoring_input_days, policy.group_days)), first_day)
         counts = {
             "n_snapshots": len(old),
             "n_snapshot_rows": sum(version.ref.n_rows for version in old),
             "n_predictions": self._expire_predictions(first_day, dry_run=dry_run),
             "n_scoring_inputs": self._drop_inputs(first_day, first_inputs, dry_run=dry_run),
+            "n_group_labels": self._drop_groups(first_day, first_groups, dry_run=dry_run),
             "n_outcomes": self._expire_outcomes(now - timedelta(days=policy.outcome_days), dry_run=dry_run),
             "n_samples": self._samples.expire(now - timedelta(days=policy.snapshot_days), dry_run=dry_run),
             "n_tombstones": self._expire_tombstones(now - timedelta(days=policy.suppression_days), dry_run=dry_run),
@@ -201,20 +229,30 @@ class Retention:
         return n_rows
 
     def _drop_inputs(self, first_day: date, end: date, *, dry_run: bool) -> int:
-        """Make the features of the days from `first_day` to `end`, without that, null."""
+        """Make the features of the days from `first_day` to `end`, without that, null; of an age its band stays."""
+        coarser = {FEATURE + AGE: _lower_end_of_band(FEATURE + AGE)}
+        return self._drop(first_day, end, lambda name: not is_group_label(name), coarser, dry_run=dry_run)
+
+    def _drop_groups(self, first_day: date, end: date, *, dry_run: bool) -> int:
+        """Make what is left of the features of these days null."""
+        return self._drop(first_day, end, is_group_label, {}, dry_run=dry_run)
+
+    def _drop(
+        self, first_day: date, end: date, concerns: Callable[[str], bool], others: Mapping[str, str], *, dry_run: bool
+    ) -> int:
+        """Make the features that are concerned null, and set others, on days of which a file still holds the former."""
         uri = f"{self._root}/{PREDICTIONS}"
         table = open_table(uri, self._options)
         if table is None:
             return 0
-        days = _days_with_inputs(table, first_day, end)
+        columns = {field.name for field in table.schema().fields if field.name.startswith(FEATURE)}
+        names = {name for name in columns if concerns(name.removeprefix(FEATURE))}
+        days = _days_with_inputs(table, names, first_day, end)
         if days and not dry_run:
             text = ", ".join(f"DATE '{day}'" for day in sorted(days))
-
-            def drop(table: DeltaTable) -> None:
-                names = [field.name for field in table.schema().fields if field.name.startswith(FEATURE)]
-                table.update(dict.fromkeys(names, "CAST(NULL AS DOUBLE)"), predicate=f"day IN ({text})")
-
-            rewritten(uri, self._options, drop)
+            values = dict.fromkeys(sorted(names), "CAST(NULL AS DOUBLE)")
+            values |= {name: value for name, value in others.items() if name in columns}
+            rewritten(uri, self._options, lambda table: table.update(values, predicate=f"day IN ({text})"))
         return sum(days.values())
 
     def _expire_outcomes(self, before: datetime, *, dry_run: bool) -> int:
@@ -252,8 +290,14 @@ def _moment(moment: datetime) -> Any:
     return pa.scalar(moment.astimezone(UTC), pa.timestamp("us", "UTC"))
 
 
-def _days_with_inputs(table: DeltaTable, first_day: date, end: date) -> dict[date, int]:
-    """Day → predictions, for the days of which a file still holds features; only the ends of the files are read."""
+def _lower_end_of_band(column: str) -> str:
+    """SQL of an age without its years: 34 becomes 30, and any age below the first limit becomes a year less than it."""
+    cases = " ".join(f"WHEN {column} >= {limit} THEN {limit}.0" for limit in reversed(AGE_LIMITS))
+    return f"CASE WHEN {column} IS NULL THEN NULL {cases} ELSE {AGE_LIMITS[0] - 1}.0 END"
+
+
+def _days_with_inputs(table: DeltaTable, names: Collection[str], first_day: date, end: date) -> dict[date, int]:
+    """Day → predictions, for the days of which a file still holds these columns; only the ends of files are read."""
     import pyarrow as pa
     from pyarrow import dataset
 
@@ -262,20 +306,20 @@ def _days_with_inputs(table: DeltaTable, first_day: date, end: date) -> dict[dat
     period = (day >= pa.scalar(first_day, kind)) & (day < pa.scalar(end, kind))
     days: dict[date, int] = {}
     for fragment in table.to_pyarrow_dataset().get_fragments(filter=period):
-        n_rows = _rows_with_inputs(fragment.metadata)
+        n_rows = _rows_with_inputs(fragment.metadata, names)
         if n_rows:
             key = dataset.get_partition_keys(fragment.partition_expression)["day"]
             days[key] = days.get(key, 0) + n_rows
     return days
 
 
-def _rows_with_inputs(metadata: Any) -> int:
-    """Rows of the row groups that hold any feature, by the null counts at the end of a Parquet file."""
+def _rows_with_inputs(metadata: Any, names: Collection[str]) -> int:
+    """Rows of the row groups that hold any of these columns, by the null counts at the end of a Parquet file."""
     n_rows = 0
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
         columns = [group.column(position) for position in range(group.num_columns)]
-        features = [column for column in columns if column.path_in_schema.startswith(FEATURE)]
+        features = [column for column in columns if column.path_in_schema in names]
         if any(_holds_values(column, group.num_rows) for column in features):
             n_rows += group.num_rows
     return n_rows

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrition.data.retention import AGE, AGE_LIMITS
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -14,11 +16,9 @@ if TYPE_CHECKING:
 MISSING = "(missing)"
 """Label of rows whose attribute is not recorded."""
 
-AGE = "age"
 AGE_BAND = "age_band"
 """Attribute derived from the feature ``age``, in years."""
 
-_AGE_LIMITS = (30, 40, 50, 60)
 _AGE_LABELS = ("29 and younger", "30-39", "40-49", "50-59", "60 and older")
 """Labels whose alphabetical order is that of the ages."""
 
@@ -63,7 +63,7 @@ def age_bands(ages: pd.Series) -> pd.Series:
     """
     import pandas as pd
 
-    edges = (float("-inf"), *_AGE_LIMITS, float("inf"))
+    edges = (float("-inf"), *AGE_LIMITS, float("inf"))
     return pd.cut(ages, edges, right=False, labels=_AGE_LABELS).astype(object)
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from attrition.data.predictions import FEATURE, PredictionTable
+from attrition.data.retention import is_group_label
 from attrition.errors import ExtractError, Fault, InsufficientData, PlatformError, UsageError
 from attrition.evaluation.references import PROBABILITY
 from attrition.serving.batch_arrays import to_doubles
@@ -288,8 +289,11 @@ class LogPart:
             shadows = np.asarray(place["reason"].to_pylist(), object) == "shadow"
             values = {name: to_doubles(place[column]) for column, name in features.items()}
             known = np.zeros(batch.num_rows, bool)
-            for column in values.values():
-                known |= ~np.isnan(column)
+            kept_longer = all(map(is_group_label, values))
+            for name, column in values.items():
+                # retention leaves these after the others: a row that has nothing else is one whose features are gone
+                if kept_longer or not is_group_label(name):
+                    known |= ~np.isnan(column)
             counts = known & ~shadows
             left_out = batch.num_rows - int(counts.sum())
             for version in sorted(set(versions[counts])):

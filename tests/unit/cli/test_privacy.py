@@ -50,7 +50,15 @@ def who(run, settings, tmp_path):
     pseudonym = Workspace(settings).privacy.pseudonym(number)
     names = [new_prediction_id() for _ in range(2)]
     group = Scored(
-        "1.0.0", "blue", 0.2, ("age",), names, [pseudonym, None], ["sole"] * 2, doubles([0.25] * 2), doubles([41.5] * 2)
+        "1.0.0",
+        "blue",
+        0.2,
+        ("salary",),
+        names,
+        [pseudonym, None],
+        ["sole"] * 2,
+        doubles([0.25] * 2),
+        doubles([41.5] * 2),
     )
     spool.append(encode(Predictions(time.time_ns() // 1000 - TWO_MONTHS_US, 120, [group])))
     spool.close()
@@ -82,7 +90,7 @@ def test_the_values_go_to_a_private_file(run, who, tmp_path):
     path = tmp_path / "answer.json"
     assert run("privacy", "report", who, "--include-values", path).exit_code == 0
     assert path.stat().st_mode & 0o777 == 0o600
-    assert json.loads(path.read_text())["rows"]["spools"][0]["feature_age"] == 41.5
+    assert json.loads(path.read_text())["rows"]["spools"][0]["feature_salary"] == 41.5
     again = run("privacy", "report", who, "--include-values", path)
     assert again.exit_code == 2
     assert "exists already" in again.stderr
@@ -201,8 +209,8 @@ def test_retention(run, settings):
     run("predictions", "recover")
     foreseen = json.loads(run("privacy", "retain", "--dry-run", "--json").stdout)
     assert (foreseen["dry_run"], foreseen["n_scoring_inputs"], foreseen["n_predictions"]) == (True, 2, 0)
-    assert Workspace(settings).predictions.between()["feature_age"].notna().all()
+    assert Workspace(settings).predictions.between()["feature_salary"].notna().all()
     shown = run("privacy", "retain")
     assert shown.exit_code == 0
     assert "predictions that lose their inputs       2" in shown.stdout
-    assert Workspace(settings).predictions.between()["feature_age"].isna().all()
+    assert Workspace(settings).predictions.between()["feature_salary"].isna().all()

@@ -119,9 +119,9 @@ class Records:
             "threshold": [0.5] * n,
             "decision": [False] * n,
             "latency_us": [120] * n,
-            "feature_age": [40.0] * n,
+            "feature_salary": [40.0] * n,
         }
-        rows = pa.table(columns, schema=prediction_schema(["age"]))
+        rows = pa.table(columns, schema=prediction_schema(["salary"]))
         assert self.predictions.append(rows, {f"spool-{self.n_spools}": 1})
 
     def state(self, *ids: str, now: datetime = NOW) -> int:

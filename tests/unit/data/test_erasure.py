@@ -39,7 +39,7 @@ def test_a_report_lists_every_row_and_no_value(filled):
     assert [item.place for item in report.holdings if item.store == "snapshots"] == ["version 0", "version 1"]
     (predictions,) = [item for item in report.holdings if item.store == "predictions"]
     assert (predictions.first_date, predictions.last_date) == ("2024-05-31", "2024-06-01")
-    assert "feature_age" in predictions.columns
+    assert "feature_salary" in predictions.columns
     assert "40.0" not in json.dumps(report.to_dict())
     assert report.n_rows == 6
 
@@ -51,7 +51,7 @@ def test_values_go_to_a_file_of_the_owner(filled, tmp_path):
     assert export_values(persons.stores, report, path) == 6
     assert path.stat().st_mode & 0o777 == 0o600
     rows = json.loads(path.read_text())["rows"]
-    assert [row["feature_age"] for row in rows["predictions"]] == [40.0] * 3
+    assert [row["feature_salary"] for row in rows["predictions"]] == [40.0] * 3
     assert {row["version"] for row in rows["snapshots"]} == {0, 1}
     assert all(row["salary"] == 161.0 for row in rows["snapshots"])
     assert all(row["employee_id"] == ANNA for store in rows.values() for row in store)

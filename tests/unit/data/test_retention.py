@@ -16,10 +16,11 @@ from attrition.data.retention import Retained, Retention, RetentionPolicy
 from attrition.data.tables import Tables
 from attrition.data.tombstones import ErasureState
 from attrition.errors import ConfigError, NotFound
+from attrition.evaluation.groups import age_bands
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
 ANNA, BERT, CARL = "a1" * 16, "b2" * 16, "c3" * 16
-NOTHING = Retained(False, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+NOTHING = Retained(False, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 class FakeSamples:
@@ -79,8 +80,8 @@ def test_features_of_a_prediction_go_first(apply, filled):
     assert (done.n_scoring_inputs, done.n_predictions) == (2, 0)
     assert done.n_files > 0
     after = filled.predictions.between()
-    assert after["feature_age"].isna().tolist() == [True] * 2 + [False] * 9
-    pd.testing.assert_frame_equal(after.drop(columns="feature_age"), before.drop(columns="feature_age"))
+    assert after["feature_salary"].isna().tolist() == [True] * 2 + [False] * 9
+    pd.testing.assert_frame_equal(after.drop(columns="feature_salary"), before.drop(columns="feature_salary"))
     assert apply() == NOTHING
 
 
@@ -90,7 +91,7 @@ def test_predictions_that_arrive_late_lose_their_features_too(apply, filled):
     assert apply().n_scoring_inputs == 1
     filled.predict(BERT, start=NOW - timedelta(days=40))
     apply()
-    assert filled.predictions.between()["feature_age"].isna().tolist()[:3] == [True, True, False]
+    assert filled.predictions.between()["feature_salary"].isna().tolist()[:3] == [True, True, False]
 
 
 def test_features_of_every_version_go(apply, records):
@@ -105,7 +106,7 @@ def test_features_of_every_version_go(apply, records):
     assert apply().n_scoring_inputs == 2
     frame = records.predictions.between()
     assert frame["feature_height"].isna().all()
-    assert frame["feature_age"].isna().all()
+    assert frame["feature_salary"].isna().all()
 
 
 def test_old_predictions_go_whole(apply, filled):
@@ -191,3 +192,42 @@ def test_a_policy_is_a_file(tmp_path):
     assert "for_ever" in str(caught.value)
     with pytest.raises(ValidationError):
         RetentionPolicy(stray_file_hours=0)
+
+
+def log_labels(records, day, ages):
+    """Predictions of a day with a department, an age and a salary."""
+    names = ["department_code", "age", "salary"]
+    n = len(ages)
+    columns = {name: [None] * n for name in prediction_schema(names).names}
+    columns |= {"prediction_id": [f"{day:%j}-{i}" for i in range(n)], "time": [day] * n, "day": [day.date()] * n}
+    columns |= {"version": ["1.0.0"] * n, "variant": ["b"] * n, "reason": ["sole"] * n, "probability": [0.1] * n}
+    columns |= {"threshold": [0.5] * n, "decision": [False] * n, "latency_us": [1] * n}
+    columns |= {"feature_department_code": [3.0] * n, "feature_age": ages, "feature_salary": [50_000.0] * n}
+    records.predictions.append(pa.table(columns, schema=prediction_schema(names)), {f"labels {day}": 1})
+
+
+AGES = [19.5, 30.0, 39.9, 47.0, 55.5, 71.0, None]
+
+
+def test_group_labels_stay_until_the_label_is_mature(apply, records):
+    """The department as it is, the age as its band, so that fairness by group can still be seen; then they go too."""
+    log_labels(records, NOW - timedelta(days=40), AGES)
+    done = apply()
+    assert (done.n_scoring_inputs, done.n_group_labels) == (7, 0)
+    frame = records.predictions.between()
+    assert frame["feature_salary"].isna().all()
+    assert frame["feature_department_code"].eq(3.0).all()
+    assert frame["feature_age"].dropna().tolist() == [29.0, 30.0, 30.0, 40.0, 50.0, 60.0]
+    pd.testing.assert_series_equal(age_bands(frame["feature_age"]), age_bands(pd.Series(AGES)), check_names=False)
+    assert apply() == NOTHING
+    later = apply(now=NOW + timedelta(days=420))
+    assert (later.n_scoring_inputs, later.n_group_labels) == (0, 7)
+    frame = records.predictions.between()
+    assert frame[["feature_department_code", "feature_age"]].isna().all(axis=None)
+
+
+def test_group_labels_can_go_with_the_other_features(apply, records):
+    """Where the policy says so."""
+    log_labels(records, NOW - timedelta(days=40), AGES)
+    assert apply(group_days=0).n_group_labels == 7
+    assert records.predictions.between()[["feature_department_code", "feature_age"]].isna().all(axis=None)
