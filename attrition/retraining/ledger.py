@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LEASE = "retraining"
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,15 +210,22 @@ def _microseconds(moment: datetime) -> int:
 
 def _create(engine: Engine) -> None:
     """Make the tables that are not there; several processes may try at once."""
-    from sqlalchemy import inspect
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+    from sqlalchemy.schema import CreateIndex, CreateTable
 
-    tables = _tables()
-    try:
-        tables["lease"].metadata.create_all(engine)
-    except SQLAlchemyError:
-        if not all(inspect(engine).has_table(table.name) for table in tables.values()):
-            raise
+    for attempt in range(_ATTEMPTS):
+        try:
+            with engine.begin() as connection:
+                for table in _tables().values():
+                    connection.execute(CreateTable(table, if_not_exists=True))
+                    for index in table.indexes:
+                        connection.execute(CreateIndex(index, if_not_exists=True))
+        except (IntegrityError, ProgrammingError):  # PostgreSQL, when two make the same table at the same moment
+            if attempt + 1 == _ATTEMPTS:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _tables() -> dict[str, Any]:

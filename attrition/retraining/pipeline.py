@@ -22,7 +22,7 @@ from attrition.data.dataset import Dataset
 from attrition.data.outcomes import OutcomeTable
 from attrition.data.predictions import FEATURE, PredictionTable
 from attrition.data.quality import check_quality
-from attrition.errors import Fault, InsufficientData, NotFound
+from attrition.errors import AttritionError, Fault, InsufficientData, NotFound
 from attrition.evaluation.gates import GatePolicy
 from attrition.retraining.evidence import complete_until, the_champion
 from attrition.retraining.policy import Verdict
@@ -182,9 +182,9 @@ def retrain(
         note = f"another process has been retraining and may do so until {other.until:%Y-%m-%d %H:%M} UTC"
         return replace(found, state=State.BUSY, note=note)
     try:
-        refusal = _refusal(line.ledger.attempts(), policy, clock(), forced=found.forced)
-        if refusal is not None:
-            return replace(found, state=refusal[0], note=refusal[1])
+        refused = refusal(line.ledger.attempts(), policy, clock(), forced=found.forced)
+        if refused is not None:
+            return replace(found, state=refused[0], note=refused[1])
         alive = _sign_of_life(line.ledger, holder, policy, clock, hooks)
         return _attempt(line, found, policy, clock, alive)
     finally:
@@ -226,10 +226,10 @@ def collect(settings: Settings, tables: Tables, rules: DataRules, *, now: dateti
     return Dataset(table, snapshot, tables.quality(snapshot.version) or check_quality(table)), counts
 
 
-def _refusal(
+def refusal(
     attempts: list[Attempt], policy: RetrainingPolicy, now: datetime, *, forced: bool
 ) -> tuple[State, str] | None:
-    """Why there may be no attempt now."""
+    """Why there may be no attempt now, as a state and a sentence; None when there may."""
     concluded = next((attempt for attempt in attempts if attempt.concluded), None)
     if concluded is not None and not forced:
         free = concluded.started_at + timedelta(days=policy.cooldown_days)
@@ -301,7 +301,7 @@ def _attempt(
             return replace(found, state=State.HELD, note=note)
         registered = line.register(run_id)
         state, version = State.REGISTERED, registered.version
-        staged = "" if line.stage is None else line.stage(version)
+        staged = _staged(line, version)
         note = (
             f"version {version} is registered as challenger; version {champion.version} stays in charge until promoted"
         )
@@ -309,6 +309,16 @@ def _attempt(
     finally:
         seconds = time.monotonic() - began
         line.ledger.end(found.decision_id, str(state), seconds=seconds, version=version, run_id=run_id)
+
+
+def _staged(line: Line, version: str) -> str:
+    """What became of the version at the endpoint; it is registered all the same when it could not be staged."""
+    if line.stage is None:
+        return ""
+    try:
+        return line.stage(version)
+    except AttritionError as error:
+        return f"not staged: {error}"
 
 
 def _tried(

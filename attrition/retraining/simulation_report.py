@@ -206,7 +206,7 @@ class SimulationReport:
         axes.title.set_fontsize(10)
         axes.grid(axis="y", color=GREY, alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize="small", loc="best")
+        axes.legend(framealpha=1, edgecolor="none", fontsize="small", loc="lower left")
         return figure
 
     def to_html(self) -> str:

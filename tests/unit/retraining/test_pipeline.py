@@ -1,0 +1,74 @@
+"""What keeps an attempt from being made, and what is missing for one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from attrition.data.tables import Tables
+from attrition.errors import InsufficientData, NotFound
+from attrition.retraining.evidence import the_champion
+from attrition.retraining.ledger import Attempt
+from attrition.retraining.pipeline import State, collect, refusal
+from attrition.retraining.policy import DataRules, RetrainingPolicy
+from attrition.settings import Settings
+
+POLICY = RetrainingPolicy.load()
+NOW = datetime(2026, 5, 4, 20, tzinfo=UTC)
+
+
+def attempt(ago, state="REGISTERED", seconds=60.0):
+    return Attempt("a", "f", NOW - ago, seconds, state)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "forced", "state"),
+    [
+        ([], False, None),
+        ([attempt(timedelta(days=13))], False, State.COOLDOWN),
+        ([attempt(timedelta(days=13), "HELD")], False, State.COOLDOWN),
+        ([attempt(timedelta(days=14))], False, None),
+        ([attempt(timedelta(days=1), "FAILED")], False, None),
+        ([attempt(timedelta(days=1), "RUNNING")], False, None),
+        ([attempt(timedelta(days=13))], True, None),
+        ([attempt(timedelta(hours=1), "FAILED"), attempt(timedelta(hours=2), "FAILED")], False, State.BUDGET),
+        ([attempt(timedelta(hours=1)), attempt(timedelta(hours=2))], True, State.BUDGET),
+        ([attempt(timedelta(hours=1), "FAILED"), attempt(timedelta(hours=21), "FAILED")], False, None),
+        ([attempt(timedelta(hours=1), "FAILED", seconds=240 * 60)], True, State.BUDGET),
+    ],
+)
+def test_cooldown_and_budget(attempts, forced, state):
+    """Only verdicts start the cooldown, force ends it; the day's budget counts everything, and force does not help."""
+    found = refusal(attempts, POLICY, NOW, forced=forced)
+    assert (found and found[0]) == state
+    if found:
+        assert found[1]
+
+
+def test_nothing_to_start_from(tmp_path):
+    """No snapshot, then no outcome: each said with the command that brings it."""
+    settings = Settings.from_environment({}, home=tmp_path)
+    tables = Tables(settings.tables)
+    with pytest.raises(InsufficientData, match="attrition data import FILE"):
+        collect(settings, tables, DataRules(), now=NOW)
+
+
+def test_no_outcome_yet(tmp_path, made):
+    """Production has no label, so there is nothing new to learn."""
+    settings = Settings.from_environment({}, home=tmp_path)
+    tables = Tables(settings.tables)
+    tables.write_snapshot(made.table)
+    with pytest.raises(NotFound, match="attrition outcomes import FILE"):
+        collect(settings, tables, DataRules(), now=NOW)
+
+
+class Empty:
+    def resolve(self, ref):
+        raise NotFound(f"version {ref} does not exist")
+
+
+def test_no_champion():
+    """Nothing to be better than; the message says how to get one."""
+    with pytest.raises(NotFound, match="attrition tune --register"):
+        the_champion(Empty())
