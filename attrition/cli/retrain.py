@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from attrition.cli.console import JsonFlag, emit, open_workspace
+from attrition.cli.console import JsonFlag, emit, open_workspace, say
 from attrition.errors import UsageError
 
 EXIT_HELD = 3
@@ -63,3 +63,5 @@ def history(
 
     decisions = open_workspace(ctx).retraining.history(last)
     emit(decisions, history_view(decisions), as_json=as_json)
+    if not decisions:
+        say("No decision was made yet: attrition retrain --check")

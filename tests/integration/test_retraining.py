@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -104,6 +104,24 @@ def test_nothing_to_retrain(tmp_path, ray_cluster):
         pytest.raises(NotFound, match="no champion"),
     ):
         empty.retraining.check()
+
+
+def test_the_ledger_in_postgresql(postgres_url):
+    """The same statements decide there: one holder, attempts and decisions as they were noted."""
+    first, second, now = Ledger(postgres_url), Ledger(postgres_url), datetime(2026, 5, 4, tzinfo=UTC)
+    try:
+        assert first.acquire("ada", now, 60) is None
+        other = second.acquire("bob", now, 60)
+        assert other is not None
+        assert other.until == now + timedelta(minutes=60)
+        first.begin("a", "f", now)
+        second.end("a", "HELD", seconds=1.5)
+        assert [attempt.state for attempt in first.attempts()] == ["HELD"]
+        second.note("a", now, {"verdict": "RETRAIN"})
+        assert first.decisions() == [{"verdict": "RETRAIN"}]
+    finally:
+        first.close()
+        second.close()
 
 
 def _policy(**changes):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pandas as pd
 import pytest
 
+from attrition.admission.runs import Recent
 from attrition.data.tables import Tables
 from attrition.errors import InsufficientData, NotFound
 from attrition.retraining.evidence import the_champion
 from attrition.retraining.ledger import Attempt
-from attrition.retraining.pipeline import State, collect, refusal
-from attrition.retraining.policy import DataRules, RetrainingPolicy
+from attrition.retraining.pipeline import Retraining, State, collect, refusal
+from attrition.retraining.policy import DataRules, Decision, Evidence, RetrainingPolicy, Verdict
 from attrition.settings import Settings
 
 POLICY = RetrainingPolicy.load()
@@ -72,3 +75,30 @@ def test_no_champion():
     """Nothing to be better than; the message says how to get one."""
     with pytest.raises(NotFound, match="attrition tune --register"):
         the_champion(Empty())
+
+
+@pytest.mark.parametrize(
+    ("verdict", "state", "attention"),
+    [
+        (Verdict.HOLD, State.DECIDED, False),
+        (Verdict.RETRAIN, State.DECIDED, True),
+        (Verdict.INVESTIGATE, State.DECIDED, True),
+        (Verdict.RETRAIN, State.REGISTERED, False),
+        (Verdict.RETRAIN, State.UNCHANGED, False),
+        (Verdict.RETRAIN, State.BUSY, False),
+        (Verdict.HOLD, State.HELD, True),
+    ],
+)
+def test_when_somebody_should_look(verdict, state, attention):
+    """The command exits 3 then: what is due and was only checked, what is unclear, what the gates hold."""
+    found = Retraining("a", NOW, Decision(verdict, "", (), (), Evidence("1.0.0")), state=state)
+    assert found.attention is attention
+    assert found.to_dict()["state"] == state
+
+
+def test_the_newest_records_are_the_holdout(made):
+    """The cutoff counts whole days back from the newest record, itself included."""
+    dated = made.table.frame.assign(snapshot_date=pd.Timestamp("2026-04-30"))
+    table = replace(made.table, frame=dated)
+    assert Recent(1, 0).cutoff(table).isoformat() == "2026-04-30"
+    assert Recent(30, 0).cutoff(table).isoformat() == "2026-04-01"
