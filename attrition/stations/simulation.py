@@ -169,13 +169,16 @@ def over_http(workspace: Workspace, served: Workspace) -> Scoring:
         The same project with a prediction log of its own: the endpoint stamps its rows with the real time, and they are
         then moved to the simulated day.
     """
+    up: dict[str, str] = {}
 
     def score(version: str, staff: pd.DataFrame, quarter: int) -> Rows:
         del quarter
-        status = served.serving.up(version, replace=True)
+        if version not in up:
+            up.clear()
+            up[version] = served.serving.up(version, replace=True).url
         before = _n_logged(served)
         sent = staff.assign(**{EMPLOYEE_ID: [workspace.data.key.pseudonym(each) for each in staff[EMPLOYEE_ID]]})
-        answers = served.client(status.url).predict(sent)
+        answers = served.client(up[version]).predict(sent)
         logged = _awaited(served, before + len(staff)).set_index("prediction_id")
         return logged.loc[answers["prediction_id"]].reset_index()
 

@@ -60,7 +60,7 @@ def test_everything_is_on_record(simulated):
     assert [each["verdict"] for each in reversed(decisions)] == [quarter.verdict for quarter in report.quarters]
     assert decisions[1]["records"]["n_production"] > 0
     assert all(each["reasons"] for each in decisions)
-    events = [record.event for record in company.audit.records(action=Action.RETRAINING_DECISION)]
+    events = company.audit.records(action=Action.RETRAINING_DECISION)
     assert sum(event.outcome == "SUCCEEDED" for event in events) == 3
     assert any("AUC" in reason for event in events for reason in event.details.get("reasons", ()))
     assert company.models.show("champion").version == "1.1.0"
