@@ -203,12 +203,6 @@ class Retraining:
         return Ledger(self._settings.database_url)
 
 
-def with_plan(policy: RetrainingPolicy | str | Path | None, plan: str | None) -> RetrainingPolicy:
-    """The policy, with another search plan when one is named."""
-    rules = _policy(policy)
-    return rules if plan is None else rules.model_copy(update={"plan": plan})
-
-
 def _policy(policy: RetrainingPolicy | str | Path | None) -> RetrainingPolicy:
     from attrition.retraining.policy import RetrainingPolicy
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import suppress
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -176,34 +177,26 @@ def over_http(workspace: Workspace, served: Workspace) -> Scoring:
         if version not in up:
             up.clear()
             up[version] = served.serving.up(version, replace=True).url
-        before = _n_logged(served)
         sent = staff.assign(**{EMPLOYEE_ID: [workspace.data.key.pseudonym(each) for each in staff[EMPLOYEE_ID]]})
         answers = served.client(up[version]).predict(sent)
-        logged = _awaited(served, before + len(staff)).set_index("prediction_id")
-        return logged.loc[answers["prediction_id"]].reset_index()
+        return _logged(served, answers["prediction_id"].to_list())
 
     return score
 
 
-def _n_logged(served: Workspace) -> int:
-    from attrition.errors import NotFound
+def _logged(served: Workspace, prediction_ids: list[str], *, seconds: float = 60) -> Rows:
+    """Rows of the endpoint's log in the order of the ids; it is committed in the background."""
+    from attrition.errors import Fault, NotFound, PlatformError
 
-    try:
-        return len(PredictionTable(served.settings.tables).between(columns=["version"]))
-    except NotFound:
-        return 0
-
-
-def _awaited(served: Workspace, n_rows: int, *, seconds: float = 60) -> pd.DataFrame:
-    """The endpoint's log once it holds so many rows; it is committed in the background."""
-    from attrition.errors import Fault, PlatformError
-
-    until = time.monotonic() + seconds
+    table, until = PredictionTable(served.settings.tables), time.monotonic() + seconds
+    columns = ("prediction_id", EMPLOYEE_ID, "probability", "decision")
     while time.monotonic() < until:
-        if _n_logged(served) >= n_rows:
-            return PredictionTable(served.settings.tables).between()
+        with suppress(NotFound):  # nothing was committed yet
+            rows = table.between(columns=columns).set_index("prediction_id")
+            if set(prediction_ids) <= set(rows.index):
+                return rows.loc[prediction_ids].reset_index()
         time.sleep(0.5)
-    found = f"holds fewer than {n_rows:,} rows after {seconds:.0f} s"
+    found = f"lacks some of {len(prediction_ids):,} answers after {seconds:.0f} s"
     raise PlatformError(Fault("prediction log", found, "", "see the logs of the endpoint's replicas"))
 
 

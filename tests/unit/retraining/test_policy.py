@@ -36,6 +36,7 @@ def evidence(auc=0.9, accuracy=0.9, drifted=QUIET, **more):
         (evidence(), "HOLD", ""),
         (evidence(auc=0.85), "RETRAIN", "the ranking got worse"),
         (evidence(auc=0.856), "INVESTIGATE", "worse, and no feature moved"),
+        (evidence(auc=0.887), "HOLD", ""),
         (evidence(auc=0.856, drifted={"salary": 21.0}), "HOLD", ""),
         (evidence(accuracy=0.849), "RETRAIN", "errors rose"),
         (evidence(accuracy=0.851), "HOLD", ""),
@@ -56,6 +57,14 @@ def test_a_drop_within_the_noise_is_no_reason():
     """The point may lie 6 % below admission: while the interval reaches up to it, nothing is shown."""
     few = Realised("2026Q2", Estimate(0.84, 0.76, 0.91, 60), Estimate(0.84, 0.76, 0.91, 60))
     assert decide(evidence(realised=few), POLICY).verdict is Verdict.HOLD
+
+
+def test_the_baseline_is_uncertain_too():
+    """A fall that a small holdout's own error explains is none; the same fall against a large holdout is one."""
+    real = Realised("2026Q2", Estimate(0.885, 0.87, 0.899, 4_000), estimate(0.9))
+    small, large = Estimate(0.916, 0.885, 0.94, 800), Estimate(0.916, 0.91, 0.922, 20_000)
+    assert decide(evidence(realised=real, baseline_auc=small), POLICY).verdict is Verdict.HOLD
+    assert decide(evidence(realised=real, baseline_auc=large), POLICY).verdict is Verdict.INVESTIGATE
 
 
 def test_an_estimate_alone_never_retrains():
