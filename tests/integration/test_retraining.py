@@ -14,6 +14,7 @@ import pytest
 from attrition import Workspace
 from attrition.errors import NotFound
 from attrition.governance.actions import Action
+from attrition.governance.audit_events import Outcome
 from attrition.retraining.ledger import Ledger
 from attrition.retraining.policy import RetrainingPolicy
 from attrition.retraining.simulated_world import make_world
@@ -61,7 +62,7 @@ def test_everything_is_on_record(simulated):
     assert decisions[1]["records"]["n_production"] > 0
     assert all(each["reasons"] for each in decisions)
     events = company.audit.records(action=Action.RETRAINING_DECISION)
-    assert sum(event.outcome == "SUCCEEDED" for event in events) == 3
+    assert sum(event.outcome == Outcome.SUCCEEDED for event in events) == 3
     assert any("AUC" in reason for event in events for reason in event.details.get("reasons", ()))
     assert company.models.show("champion").version == "1.1.0"
     assert len(company.monitoring.drift_reports()) == 3
