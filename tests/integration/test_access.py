@@ -35,8 +35,17 @@ class Team:
         monkeypatch.delenv("ATTRITION_TOKEN", raising=False)
         monkeypatch.delenv("ATTRITION_API_KEY", raising=False)
         self.keys = {"lead": self.workspace().access.create_key("lead", "ml_lead")}
-        for name, role in (("eve", "ml_engineer"), ("dan", "data_scientist"), ("sam", "scorer"), ("otto", "ml_lead")):
-            self.keys[name] = self.as_("lead").access.create_key(name, role)
+        for name, role in (
+            ("eve", "ml_engineer"),
+            ("dan", "data_scientist"),
+            ("sam", "scorer"),
+            ("olga", "ml_lead"),
+            ("otto", "ml_lead"),
+        ):
+            self.add(name, role, by="lead")
+
+    def add(self, name, role, *, by):
+        self.keys[name] = self.as_(by).access.create_key(name, role)
 
     def workspace(self):
         return self._opened.enter_context(Workspace(self.settings))
@@ -68,12 +77,15 @@ def test_a_closed_project_from_the_import_to_the_approval(found, tmp_path):
     run = team.as_("dan").train(plan="smoke")
     with pytest.raises(AccessDenied, match=r"model\.register"):
         team.as_("sam").models.register(run.run_id)
-    version = team.as_("lead").models.register(run.run_id, waive="test")
-    assert version.authors == ("dan", "lead")
+    version = team.as_("olga").models.register(run.run_id, waive="test")
+    assert version.authors == ("dan", "olga")
     with pytest.raises(AccessDenied, match=r"model\.approve"):
         team.as_("dan").models.approve("1.0.0", justification="mine is good")
-    with pytest.raises(AccessDenied, match="was made by lead; its author may not approve it"):
-        team.as_("lead").models.approve("1.0.0", justification="ours is good")
+    with pytest.raises(AccessDenied, match="was made by olga; its author may not approve it"):
+        team.as_("olga").models.approve("1.0.0", justification="ours is good")
+    team.add("second", "ml_lead", by="olga")
+    with pytest.raises(AccessDenied, match="was made by olga, from whom the key of second comes"):
+        team.as_("second").models.approve("1.0.0", justification="ours is good")
     with pytest.raises(UsageError, match="no justification"):
         team.as_("otto").models.approve("1.0.0", justification=" ")
     approved = team.as_("otto").models.approve("1.0.0", justification="holdout and fairness reviewed")
@@ -88,9 +100,10 @@ def test_a_closed_project_from_the_import_to_the_approval(found, tmp_path):
         ("data.import", "succeeded", "eve"),
         ("model.train", "succeeded", "dan"),
         ("model.register", "denied", "sam"),
-        ("model.register", "succeeded", "lead"),
+        ("model.register", "succeeded", "olga"),
         ("model.approve", "denied", "dan"),
-        ("model.approve", "denied", "lead"),
+        ("model.approve", "denied", "olga"),
+        ("model.approve", "denied", "second"),
         ("model.approve", "succeeded", "otto"),
         ("access.manage", "succeeded", "lead"),
     } <= done
