@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 from attrition.errors import Fault, PlatformError
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData
 
 T = TypeVar("T")
+
+_ATTEMPTS = 5
+"""At making tables that several processes make at once."""
 
 
 class Database:
@@ -49,8 +53,9 @@ class Database:
         where = ", ".join(sorted(self._tables.tables))
         try:
             if self._opened is None:
-                self._opened = _engine(self._url)
-                self._create()
+                engine = _engine(self._url)
+                self._create(engine)
+                self._opened = engine
             with self._opened.begin() as connection:
                 return work(connection)
         except ImportError as error:
@@ -63,16 +68,18 @@ class Database:
             remedy = "check ATTRITION_DATABASE_URL"
             raise PlatformError(Fault(where, "the project's database does not answer", remedy=remedy)) from error
 
-    def _create(self) -> None:
-        from sqlalchemy import inspect
+    def _create(self, engine: Engine) -> None:
         from sqlalchemy.exc import SQLAlchemyError
 
-        assert self._opened is not None
-        try:
-            self._tables.create_all(self._opened)
-        except SQLAlchemyError:  # another process was making them
-            if not set(self._tables.tables) <= set(inspect(self._opened).get_table_names()):
-                raise
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                self._tables.create_all(engine)
+            except SQLAlchemyError:  # another process may be making them at this moment
+                if not left:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
 
 def _engine(url: str) -> Engine:

@@ -8,15 +8,11 @@ killed between the claim and the delivery costs one notification; the next one c
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from attrition.errors import Fault, PlatformError
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
+from attrition.governance.database import Database
 
 TABLE = "alerts"
 FIRING, RESOLVED = "firing", "resolved"
@@ -62,8 +58,7 @@ class AlertState:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._opened: Engine | None = None
+        self._database = Database(url, _table().metadata)
 
     def claim(self, key: str, severity: int, *, title: str = "", now: datetime, period: timedelta) -> bool:
         """Whether the caller is to send: nobody did within `period`, or it is worse than what was sent.
@@ -87,7 +82,7 @@ class AlertState:
             "n_suppressed": 0,
         }
         with contextlib.suppress(IntegrityError):  # somebody else's row: decided below
-            self._run(lambda connection: connection.execute(table.insert(), fresh))
+            self._database.run(lambda connection: connection.execute(table.insert(), fresh))
             return True
         due = or_(
             table.c.state == RESOLVED,
@@ -103,7 +98,7 @@ class AlertState:
             connection.execute(table.update().where(table.c.key == key).values(count))
             return False
 
-        return bool(self._run(decide))
+        return bool(self._database.run(decide))
 
     def resolve(self, key: str) -> bool:
         """Whether the caller is to say that it is over: it was firing, and nobody did so yet.
@@ -115,13 +110,13 @@ class AlertState:
         """
         table = _table()
         change = table.update().where(table.c.key == key, table.c.state == FIRING).values(state=RESOLVED)
-        return bool(self._run(lambda connection: connection.execute(change).rowcount == 1))
+        return bool(self._database.run(lambda connection: connection.execute(change).rowcount == 1))
 
     def restore(self, key: str, row: AlertRow | None) -> None:
         """Take a claim back whose notification could not be delivered, so that the next attempt sends it."""
         table = _table()
         if row is None:
-            self._run(lambda connection: connection.execute(table.delete().where(table.c.key == key)))
+            self._database.run(lambda connection: connection.execute(table.delete().where(table.c.key == key)))
             return
         change = {
             "title": row.title,
@@ -130,7 +125,7 @@ class AlertState:
             "sent_at": _microseconds(row.sent_at),
             "n_suppressed": row.n_suppressed,
         }
-        self._run(lambda connection: connection.execute(table.update().where(table.c.key == key), change))
+        self._database.run(lambda connection: connection.execute(table.update().where(table.c.key == key), change))
 
     def rows(self, scope: str = "") -> dict[str, AlertRow]:
         """Alerts whose key begins with `scope`, by key.
@@ -140,7 +135,7 @@ class AlertState:
         PlatformError
             The database does not answer.
         """
-        found = self._run(lambda connection: connection.execute(_table().select()).all())
+        found = self._database.run(lambda connection: connection.execute(_table().select()).all())
         rows = (
             AlertRow(
                 key=row.key,
@@ -154,64 +149,9 @@ class AlertState:
         )
         return {row.key: row for row in rows if row.key.startswith(scope)}
 
-    def close(self) -> None:
-        """Close the connections; they are opened again when they are needed."""
-        if self._opened is not None:
-            self._opened.dispose()
-            self._opened = None
-
-    def _run(self, work: Any) -> Any:
-        from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-
-        try:
-            if self._opened is None:
-                self._opened = open_engine(self._url)
-                _create(self._opened)
-            with self._opened.begin() as connection:
-                return work(connection)
-        except ImportError as error:
-            remedy = "pip install 'attrition[postgres]'"
-            raise PlatformError(Fault(TABLE, "the database's driver is not installed", remedy=remedy)) from error
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as error:
-            self.close()
-            # neither address nor driver's message: they may hold its password
-            remedy = "check ATTRITION_DATABASE_URL"
-            raise PlatformError(Fault(TABLE, "the database of alerts does not answer", remedy=remedy)) from error
-
 
 def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def open_engine(url: str) -> Engine:
-    """An engine of SQLAlchemy for the project's database; a new file of SQLite is its owner's alone."""
-    from sqlalchemy import create_engine, make_url
-    from sqlalchemy.pool import NullPool
-
-    parsed = make_url(url)
-    if parsed.drivername in {"postgres", "postgresql"}:
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True, pool_size=1, connect_args={"connect_timeout": 5})
-    if parsed.database:
-        with contextlib.suppress(OSError):
-            # only a new file: closing any descriptor of an open database drops this process's locks on it (POSIX)
-            os.close(os.open(parsed.database, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    return create_engine(parsed, poolclass=NullPool, connect_args={"timeout": 20})
-
-
-def _create(engine: Engine) -> None:
-    """Make the table, if it is not there; several processes may try at once."""
-    from sqlalchemy import inspect
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        _table().metadata.create_all(engine)
-    except SQLAlchemyError:
-        if not inspect(engine).has_table(TABLE):
-            raise
 
 
 def _table() -> Any:

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from attrition.errors import Fault, PlatformError
-from attrition.monitoring.alert_state import open_engine
+from attrition.governance.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LEASE = "retraining"
-_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +74,7 @@ class Ledger:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._opened: Engine | None = None
-
-    def close(self) -> None:
-        """Close the connections; they are opened again when they are needed."""
-        if self._opened is not None:
-            self._opened.dispose()
-            self._opened = None
+        self._database = Database(url, _tables()["lease"].metadata)
 
     def note(self, decision_id: str, at: datetime, document: Mapping[str, Any]) -> None:
         """Keep a decision with what came of it; again under the same id replaces it.
@@ -101,13 +91,15 @@ class Ledger:
             if not connection.execute(table.update().where(table.c.id == decision_id), row).rowcount:
                 connection.execute(table.insert(), row)
 
-        self._run(write)
+        self._database.run(write)
 
     def decisions(self, last: int | None = None) -> list[dict[str, Any]]:
         """Documents of decisions, the newest first."""
         table = _tables()["decisions"]
         query = table.select().order_by(table.c.at.desc(), table.c.id).limit(last)
-        return [json.loads(row.document) for row in self._run(lambda connection: connection.execute(query).all())]
+        return [
+            json.loads(row.document) for row in self._database.run(lambda connection: connection.execute(query).all())
+        ]
 
     def begin(self, attempt_id: str, fingerprint: str, at: datetime) -> None:
         """Note that a training begins."""
@@ -120,13 +112,15 @@ class Ledger:
             "version": "",
             "run_id": "",
         }
-        self._run(lambda connection: connection.execute(_tables()["attempts"].insert(), row))
+        self._database.run(lambda connection: connection.execute(_tables()["attempts"].insert(), row))
 
     def end(self, attempt_id: str, state: str, *, seconds: float, version: str = "", run_id: str = "") -> None:
         """Note how it ended."""
         table = _tables()["attempts"]
         change = {"state": state, "seconds": seconds, "version": version, "run_id": run_id}
-        self._run(lambda connection: connection.execute(table.update().where(table.c.id == attempt_id), change))
+        self._database.run(
+            lambda connection: connection.execute(table.update().where(table.c.id == attempt_id), change)
+        )
 
     def attempts(self, since: datetime | None = None) -> list[Attempt]:
         """Attempts that began at or after `since`, the newest first."""
@@ -134,7 +128,7 @@ class Ledger:
         query = table.select().order_by(table.c.started_at.desc(), table.c.id)
         if since is not None:
             query = query.where(table.c.started_at >= _microseconds(since))
-        rows = self._run(lambda connection: connection.execute(query).all())
+        rows = self._database.run(lambda connection: connection.execute(query).all())
         return [
             Attempt(
                 row.id,
@@ -163,7 +157,7 @@ class Ledger:
         until = _microseconds(now + timedelta(minutes=minutes))
         with contextlib.suppress(IntegrityError):  # the row exists: decided below
             row = {"name": _LEASE, "holder": holder, "until": until}
-            self._run(lambda connection: connection.execute(table.insert(), row))
+            self._database.run(lambda connection: connection.execute(table.insert(), row))
             return None
 
         def decide(connection: Connection) -> Holder | None:
@@ -174,58 +168,18 @@ class Ledger:
             row = connection.execute(table.select().where(table.c.name == _LEASE)).one()
             return Holder(row.holder, _EPOCH + timedelta(microseconds=row.until))
 
-        found: Holder | None = self._run(decide)
+        found: Holder | None = self._database.run(decide)
         return found
 
     def release(self, holder: str) -> None:
         """Give the lease back, if it is still the caller's."""
         table = _tables()["lease"]
         mine = table.update().where(table.c.name == _LEASE, table.c.holder == holder).values(until=0)
-        self._run(lambda connection: connection.execute(mine))
-
-    def _run(self, work: Callable[[Connection], Any]) -> Any:
-        from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-
-        try:
-            if self._opened is None:
-                self._opened = open_engine(self._url)
-                _create(self._opened)
-            with self._opened.begin() as connection:
-                return work(connection)
-        except ImportError as error:
-            remedy = "pip install 'attrition[postgres]'"
-            raise PlatformError(Fault("retraining", "the database's driver is not installed", "", remedy)) from error
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as error:
-            self.close()
-            # neither address nor driver's message: they may hold its password
-            remedy = "check ATTRITION_DATABASE_URL"
-            raise PlatformError(Fault("retraining", "its database does not answer", "", remedy)) from error
+        self._database.run(lambda connection: connection.execute(mine))
 
 
 def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def _create(engine: Engine) -> None:
-    """Make the tables that are not there; several processes may try at once."""
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
-    from sqlalchemy.schema import CreateIndex, CreateTable
-
-    for attempt in range(_ATTEMPTS):
-        try:
-            with engine.begin() as connection:
-                for table in _tables().values():
-                    connection.execute(CreateTable(table, if_not_exists=True))
-                    for index in table.indexes:
-                        connection.execute(CreateIndex(index, if_not_exists=True))
-        except (IntegrityError, ProgrammingError):  # PostgreSQL, when two make the same table at the same moment
-            if attempt + 1 == _ATTEMPTS:
-                raise
-            time.sleep(0.1)
-        else:
-            return
 
 
 def _tables() -> dict[str, Any]:

@@ -141,10 +141,7 @@ class Retraining:
         except Exception as error:
             ledger.note(found.decision_id, found.at, {**found.to_dict(), "state": "FAILED", "note": str(error)[:500]})
             raise
-        else:
-            ledger.note(found.decision_id, found.at, found.to_dict())
-        finally:
-            ledger.close()
+        ledger.note(found.decision_id, found.at, found.to_dict())
         return found
 
     def history(self, last: int | None = 20) -> builtins.list[dict[str, Any]]:
@@ -156,11 +153,7 @@ class Retraining:
             The database does not answer.
         """
         self._guard.require(Action.MODEL_VIEW, "retraining decisions")
-        ledger = self._ledger()
-        try:
-            return ledger.decisions(last)
-        finally:
-            ledger.close()
+        return self._ledger().decisions(last)
 
     def _decided(self, policy: RetrainingPolicy, now: datetime, *, forced: bool) -> Result:
         from attrition.retraining.evidence import gather_evidence
@@ -182,11 +175,7 @@ class Retraining:
                 "missing": [text[:200] for text in decision.missing],
                 "forced": forced,
             }
-            ledger = self._ledger()
-            try:
-                ledger.note(found.decision_id, now, found.to_dict())
-            finally:
-                ledger.close()
+            self._ledger().note(found.decision_id, now, found.to_dict())
             return found
 
     def _trained(self, make: Callable[[], JudgedRun], dataset: Dataset) -> JudgedRun:

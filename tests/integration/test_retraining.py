@@ -94,7 +94,6 @@ def test_cooldown_budget_and_single_flight(simulated, day):
         assert "until" in found.note
     finally:
         ledger.release("somebody else")
-        ledger.close()
     assert len(company.models.list()) == before
 
 
@@ -110,19 +109,15 @@ def test_nothing_to_retrain(tmp_path, ray_cluster):
 def test_the_ledger_in_postgresql(postgres_url):
     """The same statements decide there: one holder, attempts and decisions as they were noted."""
     first, second, now = Ledger(postgres_url), Ledger(postgres_url), datetime(2026, 5, 4, tzinfo=UTC)
-    try:
-        assert first.acquire("ada", now, 60) is None
-        other = second.acquire("bob", now, 60)
-        assert other is not None
-        assert other.until == now + timedelta(minutes=60)
-        first.begin("a", "f", now)
-        second.end("a", "HELD", seconds=1.5)
-        assert [attempt.state for attempt in first.attempts()] == ["HELD"]
-        second.note("a", now, {"verdict": "RETRAIN"})
-        assert first.decisions() == [{"verdict": "RETRAIN"}]
-    finally:
-        first.close()
-        second.close()
+    assert first.acquire("ada", now, 60) is None
+    other = second.acquire("bob", now, 60)
+    assert other is not None
+    assert other.until == now + timedelta(minutes=60)
+    first.begin("a", "f", now)
+    second.end("a", "HELD", seconds=1.5)
+    assert [attempt.state for attempt in first.attempts()] == ["HELD"]
+    second.note("a", now, {"verdict": "RETRAIN"})
+    assert first.decisions() == [{"verdict": "RETRAIN"}]
 
 
 def _policy(**changes):

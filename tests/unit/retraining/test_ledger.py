@@ -15,9 +15,7 @@ NOW = datetime(2026, 5, 4, 8, tzinfo=UTC)
 
 @pytest.fixture
 def ledger(tmp_path):
-    made = Ledger(f"sqlite:///{tmp_path / 'governance.db'}")
-    yield made
-    made.close()
+    return Ledger(f"sqlite:///{tmp_path / 'governance.db'}")
 
 
 def test_one_holds_the_lease(ledger):
@@ -39,7 +37,6 @@ def compete(url, name, ready, won):
     ready.wait()
     if ledger.acquire(name, NOW, 60) is None:
         won.put(name)
-    ledger.close()
 
 
 def test_of_many_processes_one_wins(tmp_path):
