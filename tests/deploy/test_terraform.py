@@ -1,6 +1,6 @@
 """infra/*.tf without Azure: they parse, hang together, name arguments that the provider has, and pass a scanner.
 
-The provider's types are those of the npm package @cdktf/provider-azurerm (``npm install @cdktf/provider-azurerm``);
+The provider's types are those of the npm package @cdktf/provider-azurerm, which ``.ci/tools`` fetches;
 AZURERM_TYPES names its folder when it is elsewhere. The formatter is ``terraform``, ``tofu`` or ``hclfmt``, the scanner
 ``checkov``. What is not there is skipped.
 """
@@ -20,6 +20,7 @@ INFRA = Path(__file__).parents[2] / "infra"
 FILES = sorted([*INFRA.rglob("*.tf"), *INFRA.glob("environments/*.tfvars")])
 MODULES = [INFRA, *sorted(path for path in (INFRA / "modules").iterdir() if path.is_dir())]
 ENVIRONMENTS = sorted((INFRA / "environments").glob("*.tfvars"))
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 META = {"for_each", "count", "depends_on", "provider"}
 
 
@@ -163,7 +164,7 @@ def azurerm():
     candidates = [
         os.environ.get("AZURERM_TYPES"),
         INFRA.parent / "node_modules" / "@cdktf" / "provider-azurerm",
-        Path.home() / ".cache" / "attrition" / "node_modules" / "@cdktf" / "provider-azurerm",
+        CACHE / "attrition" / "node_modules" / "@cdktf" / "provider-azurerm",  # where .ci/tools puts it
     ]
     for each in candidates:
         if each and (Path(each) / "lib").is_dir():

@@ -249,6 +249,18 @@ def test_gzip_bodies(serve, name):
         (json.dumps(VALID).encode(), 400),
         (packed({"age": "x"}), 422),
     ],
+    ids=[
+        "bomb",
+        "one-byte-too-many",
+        "bomb-in-members",
+        "torn",
+        "a-byte-is-missing",
+        "more-behind-it",
+        "empty-members",
+        "nothing",
+        "not-packed",
+        "invalid-record",
+    ],
 )
 def test_bad_gzip_bodies(serve, content, status):
     """A bomb is not unpacked beyond the limit; a torn or false one is told; never 5xx."""
