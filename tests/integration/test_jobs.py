@@ -45,7 +45,10 @@ def address(settings):
 
 
 @pytest.fixture
-def attrition(settings):
+def attrition(settings, address, monkeypatch):
+    """The command on this cluster, whatever Ray the test process has joined before."""
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", address)
+
     def run(*arguments):
         return CliRunner().invoke(app, ["--home", str(settings.home), "jobs", *arguments])
 

@@ -12,7 +12,7 @@ import pytest
 from attrition import Settings, Workspace
 from attrition.cluster.local_head import start_local_head, stop_local_head
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]  # test_jobs.py runs commands as jobs in the default run
 
 PROJECT = Path(__file__).parents[2]
 SCRIPTS = Path(sys.executable).parent
