@@ -47,6 +47,29 @@ def run(
         raise typer.Exit(EXIT_INSUFFICIENT)
 
 
+@app.command()
+def live(
+    ctx: typer.Context,
+    last: Annotated[int | None, typer.Option(min=1, help="Predictions in view.", show_default="5000")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Version or alias.", show_default="the version that answered most of them")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the drift of the last predictions, as the monitor exports it; exits 3 when they drifted, 4 with too few.
+
+    Example: attrition drift live --last 2000
+    """
+    from attrition.cli.drift_views import live_view
+
+    found = open_workspace(ctx).monitoring.live(last, reference=reference)
+    emit(found.to_dict(), live_view(found), as_json=as_json)
+    if found.level.drifted:
+        raise typer.Exit(EXIT_DRIFTED)
+    if found.level == "INSUFFICIENT":
+        raise typer.Exit(EXIT_INSUFFICIENT)
+
+
 @app.command("list")
 def list_(
     ctx: typer.Context,

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from attrition.monitoring.drift_report import DriftReport
+    from attrition.monitoring.drift import FeatureDrift
     from attrition.monitoring.drift_reports import StoredReport
+    from attrition.monitoring.live import LiveDrift
 
 _STYLES = {"MAJOR": "bold red", "MODERATE": "yellow", "STABLE": "green", "INSUFFICIENT": "dim"}
 
@@ -22,7 +23,7 @@ def report_view(stored: StoredReport) -> RenderableType:
     from rich.text import Text
 
     report = stored.report
-    parts: list[RenderableType] = [Text(str(report), style=_STYLES[report.level.value]), "", _features(report)]
+    parts: list[RenderableType] = [Text(str(report), style=_STYLES[report.level.value]), "", _features(report.features)]
     if report.separability is not None:
         s = report.separability
         told = f"most telling: {', '.join(s.features[:3])}" if s.distinguishable else "no difference is seen"
@@ -36,6 +37,15 @@ def report_view(stored: StoredReport) -> RenderableType:
     parts += ["", *(Text(note, "dim") for note in report.notes)]
     parts.append(Text(f"report {report.report_id}, run {stored.run_id}", "dim"))
     return Group(*parts)
+
+
+def live_view(found: LiveDrift) -> RenderableType:
+    """Verdict and features of the last predictions."""
+    from rich.console import Group
+    from rich.text import Text
+
+    times = f"[dim]{found.start:%Y-%m-%d %H:%M:%S} to {found.end:%Y-%m-%d %H:%M:%S} UTC"
+    return Group(Text(str(found), style=_STYLES[found.level.value]), times, "", _features(found.features))
 
 
 def reports_view(reports: Sequence[StoredReport]) -> RenderableType:
@@ -57,11 +67,11 @@ def reports_view(reports: Sequence[StoredReport]) -> RenderableType:
     return table
 
 
-def _features(report: DriftReport) -> Table:
+def _features(features: Sequence[FeatureDrift]) -> Table:
     from rich.text import Text
 
     table = _table("feature", "level", "PSI", "adjusted p", "mean shift", "missing")
-    for each in report.features:
+    for each in features:
         shift = "" if each.mean_shift_percent is None else f"{each.mean_shift_percent:+.1f} %"
         missing = each.missing_reference or each.missing_window
         table.add_row(

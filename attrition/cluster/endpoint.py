@@ -99,6 +99,7 @@ def up(
             port=settings.serve_port,
             log=_prediction_log(settings, config),
             access=access,
+            addresses=_addresses(settings),
             after_generation=_last_generation(history, name),
         )
         on_failure.pop_all()
@@ -111,6 +112,15 @@ def up(
     change = new_change(name, f"serve up {versions}", ChangeOutcome.APPLIED, deployed, seconds=seconds, actor=actor)
     keep(history, change)
     return status
+
+
+def _addresses(settings: Settings) -> dict[str, str]:
+    """Where the monitor finds what it reads.
+
+    Everybody who may see the dashboard sees it, so an address with a password is left to the replica's environment.
+    """
+    found = {"home": str(settings.home), "tables": settings.tables, "tracking_uri": settings.tracking_uri}
+    return {name: address for name, address in found.items() if "@" not in address or address.startswith("abfss:")}
 
 
 def _prediction_log(settings: Settings, config: ServeConfig) -> LogConfig | None:

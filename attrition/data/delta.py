@@ -258,6 +258,27 @@ class AppendOnlyTable:
         return PlatformError(Fault(self.uri, "the table cannot be read", "", "check the address and the storage"))
 
 
+def n_rows(uri: str, storage_options: Mapping[str, str] | None = None) -> int:
+    """Rows of a table, from its log; 0 when there is no such table.
+
+    Raises
+    ------
+    PlatformError
+        The storage does not answer, or the table's log is damaged.
+    """
+    import pyarrow as pa
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
+    try:
+        table = DeltaTable(uri, storage_options=dict(storage_options or {}))
+        return int(sum(pa.table(table.get_add_actions()).column("num_records").to_pylist()))
+    except TableNotFoundError:
+        return 0
+    except (DeltaError, OSError) as error:
+        raise PlatformError(Fault(uri, "the table cannot be read", "", "check the address and the storage")) from error
+
+
 def transaction(table: DeltaTable, name: str) -> int:
     """Number of the latest transaction of an application in a table; `NEVER` when there was none."""
     number: Any = table.transaction_version(name)

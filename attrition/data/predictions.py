@@ -40,7 +40,7 @@ from attrition.data.tombstones import Tombstones
 from attrition.errors import Fault, NotFound, PlatformError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pandas as pd
     import pyarrow as pa
@@ -197,7 +197,7 @@ class PredictionTable:
         PlatformError
             The table cannot be read.
         """
-        since = self._start_of_last(n)
+        since = _start_of_last(self._open(), n)
         return self.between(since).tail(n).reset_index(drop=True)
 
     def between(
@@ -401,6 +401,49 @@ class PredictionTable:
                 self._table.merge_files(("day", day))
         return Compaction(n_before, self._n_files().total(), self._table.vacuum())
 
+    def recent_parts(self, n: int, columns: Sequence[str]) -> Mapping[str, Callable[[], pa.Table]]:
+        """The files that hold the last `n` predictions and perhaps some before them, each with what reads it.
+
+        A file never changes, so its rows need to be read once, however often this is asked.
+
+        Parameters
+        ----------
+        columns
+            Those that no version has logged yet are left out.
+
+        Returns
+        -------
+        mapping of str to callable
+            Empty when nothing was logged yet.
+
+        Raises
+        ------
+        PlatformError
+            The table cannot be read; so do the callables.
+        """
+        import pyarrow as pa
+        from pyarrow import dataset
+
+        try:
+            table = self._table.open()
+        except NotFound:
+            return {}
+        stored = table.to_pyarrow_dataset()
+        since = _start_of_last(table, n)
+        is_recent = dataset.field("time") >= pa.scalar(since, pa.timestamp("us", "UTC"))
+        wanted = [name for name in columns if name in stored.schema.names]
+
+        def reader(fragment: Any) -> Callable[[], pa.Table]:
+            def read() -> pa.Table:
+                try:
+                    return fragment.to_table(schema=stored.schema, columns=wanted, filter=is_recent, use_threads=False)
+                except OSError as error:
+                    raise PlatformError(Fault(self.uri, "cannot be read", "", "try again")) from error
+
+            return read
+
+        return {fragment.path: reader(fragment) for fragment in stored.get_fragments(filter=is_recent)}
+
     def _n_files(self, *, below: float = float("inf")) -> Counter[str]:
         """Files of each day that are smaller than so many bytes."""
         import pyarrow as pa
@@ -437,26 +480,27 @@ class PredictionTable:
 
         return schema, batches()
 
-    def _start_of_last(self, n: int) -> datetime:
-        """A time since which there are at least `n` predictions, or all of them, from the statistics of the files."""
-        import pyarrow as pa
-
-        actions = pa.table(self._open().get_add_actions(flatten=True)).to_pylist()
-        files = sorted(actions, key=lambda file: file["max.time"], reverse=True)
-        since, n_found = datetime.max.replace(tzinfo=UTC), 0
-        for file in files:
-            if n_found >= n:
-                break
-            n_found += file["num_records"]
-            since = min(since, in_utc(file["min.time"]))
-        return since
-
     def _open(self) -> DeltaTable:
         try:
             return self._table.open()
         except NotFound as error:
             remedy = "they arrive a few seconds after the first answer of `attrition serve up`"
             raise NotFound(Fault(self.uri, "no prediction was logged yet", "", remedy)) from error
+
+
+def _start_of_last(table: DeltaTable, n: int) -> datetime:
+    """A time since which there are at least `n` predictions, or all of them, from the statistics of the files."""
+    import pyarrow as pa
+
+    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    files = sorted(actions, key=lambda file: file["max.time"], reverse=True)
+    since, n_found = datetime.max.replace(tzinfo=UTC), 0
+    for file in files:
+        if n_found >= n:
+            break
+        n_found += file["num_records"]
+        since = min(since, in_utc(file["min.time"]))
+    return since
 
 
 def _is_within(day: str, start: datetime | None, end: datetime | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ class Period(StrEnum):
 
 _SPAN = re.compile(r"(\d{1,5})([dhw])", re.ASCII)
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_FORMS = "7d, 24h, 2w, DATE..DATE or a file is expected"
 _FREQUENCIES = {Period.MONTH: "M", Period.QUARTER: "Q"}
 
 
@@ -80,30 +81,55 @@ def split(predictions: pd.DataFrame, period: Period) -> Iterator[tuple[str, pd.D
         yield str(name), rows
 
 
-def parse_span(text: str, *, now: datetime) -> tuple[datetime, datetime]:
-    """Start and end, the end excluded, of ``30d``, ``24h``, ``2w`` until now, or of ``2026-01-01..2026-01-31``.
-
-    Days are those of UTC, and both days of a span belong to it.
+def parse_period(text: str, *, now: datetime) -> tuple[datetime, datetime] | None:
+    """Start and end of a period, the end excluded; None when the text is none.
 
     Raises
     ------
     UsageError
-        The text is none of these, or the span is empty.
+        It ends before it begins, or is empty.
 
     Examples
     --------
-    >>> [f"{day:%d %b}" for day in parse_span("2026-01-01..2026-01-07", now=datetime(2026, 2, 1, tzinfo=UTC))]
+    >>> day = datetime(2026, 1, 31, tzinfo=UTC)
+    >>> [f"{moment:%d %b %H:%M}" for moment in parse_period("36h", now=day)]
+    ['29 Jan 12:00', '31 Jan 00:00']
+    >>> [f"{moment:%d %b}" for moment in parse_period("2026-01-01..2026-01-07", now=day)]
     ['01 Jan', '08 Jan']
     """
-    if found := _SPAN.fullmatch(text):
-        start, end = now - int(found[1]) * _UNITS[found[2]], now
-    else:
-        first, _, last = text.partition("..")
-        try:
-            start = datetime.combine(date.fromisoformat(first), time(), UTC)
-            end = datetime.combine(date.fromisoformat(last), time(), UTC) + timedelta(days=1)
-        except ValueError as error:
-            raise UsageError(Fault("window", f"{text[:40]!r} is none", "30d, 24h, 2w or DATE..DATE")) from error
+    if span := _SPAN.fullmatch(text):
+        length = int(span[1]) * _UNITS[span[2]]
+        if not length:
+            raise UsageError(Fault(text, "is no time at all", _FORMS))
+        return now - length, now
+    first, separator, last = text.partition("..")
+    start, end = _moment(first, is_end=False), _moment(last, is_end=True)
+    if not separator or start is None or end is None:
+        return None
     if start >= end:
-        raise UsageError(Fault("window", f"{text[:40]!r} holds no time", "it must end after it begins"))
+        raise UsageError(Fault(text, "ends before it begins"))
     return start, end
+
+
+def _moment(text: str, *, is_end: bool) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    whole_day = len(text) <= len("2026-01-01")
+    return moment + timedelta(days=1) if is_end and whole_day else moment
+
+
+def parse_span(text: str, *, now: datetime) -> tuple[datetime, datetime]:
+    """As :func:`parse_period`, where nothing but a period will do.
+
+    Raises
+    ------
+    UsageError
+        The text is no period, or the period is empty.
+    """
+    period = parse_period(text, now=now)
+    if period is None:
+        raise UsageError(Fault("window", f"{text[:40]!r} is none", "30d, 24h, 2w or DATE..DATE"))
+    return period

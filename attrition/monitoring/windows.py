@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,8 +20,9 @@ import numpy as np
 
 from attrition.data.predictions import FEATURE, PredictionTable
 from attrition.data.retention import is_group_label
-from attrition.errors import ExtractError, Fault, InsufficientData, PlatformError, UsageError
+from attrition.errors import ExtractError, Fault, InsufficientData, PlatformError
 from attrition.evaluation.references import PROBABILITY
+from attrition.monitoring.buckets import parse_period
 from attrition.serving.batch_arrays import to_doubles
 from attrition.serving.batch_checks import to_numbers
 from attrition.serving.batch_plan import plan_input
@@ -31,6 +30,7 @@ from attrition.serving.batch_read import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date, datetime
 
     from numpy.typing import NDArray
 
@@ -40,10 +40,6 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 2**17
 """Rows that are sketched at a time: enough to make a sort worthwhile, 10 MB of features."""
-
-_SPAN = re.compile(r"(\d{1,5})([dhw])", re.ASCII)
-_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
-_FORMS = "7d, 24h, 2w, DATE..DATE or a file is expected"
 
 
 class Part(Protocol):
@@ -157,46 +153,6 @@ def plan_window(text: str, names: Sequence[str], *, tables: str, now: datetime, 
     if period is None:
         return _file_window(text, names)
     return _log_window(text, *period, names=names, tables=tables, version=version)
-
-
-def parse_period(text: str, *, now: datetime) -> tuple[datetime, datetime] | None:
-    """Start and end of a period, the end excluded; None when the text is none.
-
-    Raises
-    ------
-    UsageError
-        It ends before it begins, or is empty.
-
-    Examples
-    --------
-    >>> day = datetime(2026, 1, 31, tzinfo=UTC)
-    >>> [f"{moment:%d %b %H:%M}" for moment in parse_period("36h", now=day)]
-    ['29 Jan 12:00', '31 Jan 00:00']
-    >>> [f"{moment:%d %b}" for moment in parse_period("2026-01-01..2026-01-07", now=day)]
-    ['01 Jan', '08 Jan']
-    """
-    if span := _SPAN.fullmatch(text):
-        length = int(span[1]) * _UNITS[span[2]]
-        if not length:
-            raise UsageError(Fault(text, "is no time at all", _FORMS))
-        return now - length, now
-    first, separator, last = text.partition("..")
-    start, end = _moment(first, is_end=False), _moment(last, is_end=True)
-    if not separator or start is None or end is None:
-        return None
-    if start >= end:
-        raise UsageError(Fault(text, "ends before it begins"))
-    return start, end
-
-
-def _moment(text: str, *, is_end: bool) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    whole_day = len(text) <= len("2026-01-01")
-    return moment + timedelta(days=1) if is_end and whole_day else moment
 
 
 @dataclass(frozen=True, slots=True)

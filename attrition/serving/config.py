@@ -19,6 +19,7 @@ from attrition.serving.prediction_log import LogTuning
 from attrition.settings import ROLLOUT, config_file, load_yaml
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from attrition.serving.access_options import AccessOptions
@@ -34,8 +35,16 @@ APPLICATION = "attrition"
 IMPORT_PATH = "attrition.serving.app:build"
 """The application builder; an application of it is one of ours, whatever its name."""
 
+MONITOR_PATH = "attrition.monitoring.app:build"
+"""The builder of the monitor's application."""
+
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def monitor_name(application: str) -> str:
+    """Name of the application that monitors what an application serves."""
+    return f"{application}-monitor"
 
 
 class _Strict(BaseModel):
@@ -196,6 +205,41 @@ class ApplicationOptions(_Strict):
         return self
 
 
+class MonitorArgs(_Strict):
+    """Arguments of the monitor's builder."""
+
+    refresh_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
+    """Between two readings of the stored reports and the last predictions."""
+    live_rows: Annotated[int, Field(ge=100, le=200_000)] = 5_000
+    """Predictions in the live view; each takes about 100 bytes of memory."""
+
+
+class MonitorApplication(_Strict):
+    """The Serve application that exports what monitoring found; see ``attrition/monitoring/app.py``.
+
+    It stands beside the gateway's in the file and is told by its `import_path`. It has no route.
+    """
+
+    name: str
+    """Name of the gateway's application with ``-monitor`` behind it."""
+    route_prefix: None = None
+    """None: nobody calls it."""
+    import_path: Literal["attrition.monitoring.app:build"]
+    """The application builder."""
+    args: MonitorArgs = MonitorArgs()
+    """Arguments of the builder."""
+    runtime_env: dict[str, Any] = Field(default_factory=dict)
+    """Ray runtime environment; empty when the image has the code."""
+    deployments: tuple[DeploymentOptions] = (DeploymentOptions(name="Monitor", num_replicas=1),)
+    """Options of the one deployment."""
+
+    @model_validator(mode="after")
+    def _single(self) -> Self:
+        if self.deployments[0].num_replicas != 1:
+            raise ValueError("num_replicas must be 1: a second monitor would say everything twice")
+        return self
+
+
 class ServeConfig(_Strict):
     """A Serve configuration file.
 
@@ -213,6 +257,27 @@ class ServeConfig(_Strict):
     """Logs of Serve's processes."""
     applications: tuple[ApplicationOptions]
     """The attrition application."""
+    monitor: MonitorApplication | None = None
+    """The monitor's application, which a file has among its `applications`; None: nobody exports gauges."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apart(cls, document: Any) -> Any:
+        """Take the monitor out of the file's list of applications."""
+        found = document.get("applications") if isinstance(document, dict) else None
+        if not isinstance(found, (list, tuple)):
+            return document
+        monitors = [each for each in found if isinstance(each, dict) and each.get("import_path") == MONITOR_PATH]
+        if len(monitors) != 1:
+            return document
+        return {**document, "applications": [each for each in found if each not in monitors], "monitor": monitors[0]}
+
+    @model_validator(mode="after")
+    def _named_after(self) -> Self:
+        expected = monitor_name(self.application.name)
+        if self.monitor is not None and self.monitor.name != expected:
+            raise ValueError(f"the monitor's application is {self.monitor.name}; it must be {expected}")
+        return self
 
     @classmethod
     def load(cls, name: str | Path) -> ServeConfig:
@@ -253,15 +318,22 @@ class ServeConfig(_Strict):
         *,
         host: str,
         port: int,
+        addresses: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Body of Serve's declarative REST call: this file, the addresses and the traffic.
 
-        With `traffic` None replicas start without a version and answer 503 until they are given one.
+        The monitor gets `addresses`, fields of :class:`~attrition.settings.Settings`; without them it looks into its
+        environment. With `traffic` None replicas start without a version and answer 503 until they are given one.
 
         Without the deployments of placed variants, which must run before the gateway gets the traffic; see
         :func:`attrition.serving.placement.placed_applications`.
         """
         document = self.model_dump(mode="json", exclude_none=True)
+        monitor = document.pop("monitor", None)
+        if monitor is not None:
+            monitor["args"]["addresses"] = dict(addresses or {})
+            # without a value Serve would give it a route
+            document["applications"].append({**monitor, "route_prefix": None})
         lane, arguments = self.lane, document["applications"][0]["args"]
         arguments["prediction_log"] = log and log.model_dump(mode="json")
         arguments["fast_lane"] = lane.model_dump()

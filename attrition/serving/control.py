@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrition.errors import Fault, RayUnreachable, ServingError
 from attrition.evaluation.display import html_table
-from attrition.serving.config import IMPORT_PATH
+from attrition.serving.config import IMPORT_PATH, monitor_name
 from attrition.serving.deployed import (
     VariantStatus,
     application_config,
@@ -140,10 +140,11 @@ class ServeControl:
         port: int,
         log: LogConfig | None = None,
         access: AccessOptions | None = None,
+        addresses: Mapping[str, str] | None = None,
         after_generation: int = -1,
         timeout_seconds: float = DEPLOY_TIMEOUT_SECONDS,
     ) -> ServeStatus:
-        """Serve `traffic`; returns when every replica does.
+        """Serve `traffic`; returns when every replica does. The monitor, where the file has one, starts beside it.
 
         Other applications of the cluster stay as they are. The generation becomes one more than what is deployed and
         than `after_generation`, so that the change can be told from every state before it. When the new versions cannot
@@ -161,7 +162,7 @@ class ServeControl:
         deployed = deployed_traffic(before, name)
         generation = max(after_generation, deployed.generation if deployed else -1) + 1
         traffic = traffic.model_copy(update={"generation": generation})
-        request = config.request(traffic, log, access, host=host, port=port)
+        request = config.request(traffic, log, access, host=host, port=port, addresses=addresses)
         return self._apply(before, name, request, traffic, timeout_seconds)
 
     def change(
@@ -242,14 +243,16 @@ class ServeControl:
         others, there = other_configs(before, name), placed_configs(before, name)
         wanted = {application["name"]: application for application in placed_applications(name, traffic)}
         missing = wanted.keys() - there.keys()
-        beside = [*{**wanted, **there}.values(), *others]
+        asked = {application["name"] for application in request["applications"]}
+        unasked = [each for each in others if each["name"] not in asked]
+        placed = {**wanted, **there}.values()
         running = [] if known is None else [known]
         try:
             if missing:
-                self._put({**request, "applications": [*running, *beside]})
+                self._put({**request, "applications": [*running, *placed, *others]})
             for each in sorted(missing | relied_on(name, traffic, deployed)):
                 self._await_running(each, deadline)
-            self._put({**request, "applications": [*request["applications"], *beside]})
+            self._put({**request, "applications": [*request["applications"], *placed, *unasked]})
             self._await_traffic(name, traffic, deadline)
         except ServingError:
             current = self.traffic(name)
@@ -261,7 +264,7 @@ class ServeControl:
                         self._await_traffic(name, deployed, time.monotonic() + timeout_seconds)
             raise
         if there.keys() - wanted.keys():
-            self._put({**request, "applications": [*request["applications"], *wanted.values(), *others]})
+            self._put({**request, "applications": [*request["applications"], *wanted.values(), *unasked]})
         return self.status(name)
 
     def _await_running(self, name: str, deadline: float) -> None:
@@ -322,13 +325,13 @@ class ServeControl:
         applications = details.get("applications", {})
         if name not in applications:
             return False
-        others = other_configs(details, name)
+        others = [each for each in other_configs(details, name) if each["name"] != monitor_name(name)]
         if others:
             self._put({**serve_options(details), "applications": others})
         else:
             self._call("DELETE", timeout_seconds=timeout_seconds)
         deadline = time.monotonic() + timeout_seconds
-        own = {name, *placed_configs(details, name)}
+        own = {name, monitor_name(name), *placed_configs(details, name)}
         while own & self._details().get("applications", {}).keys():
             if time.monotonic() > deadline:
                 raise ServingError(f"The application {name} is still there after {timeout_seconds:.0f} s.")

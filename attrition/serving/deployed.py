@@ -49,7 +49,8 @@ def serve_options(details: Mapping[str, Any]) -> dict[str, Any]:
 def other_configs(details: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """Configurations of the other applications: one that a request omits would be deleted."""
     return [
-        application["deployed_app_config"]
+        # without its null an application would take a route
+        application["deployed_app_config"] | {k: application[k] for k in ("route_prefix",) if k in application}
         for other, application in details.get("applications", {}).items()
         if other != name and not serves_variant_of(name, other) and application.get("deployed_app_config")
     ]

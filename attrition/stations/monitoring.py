@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from attrition.governance.guard import Guard
     from attrition.monitoring.drift import DriftPolicy
     from attrition.monitoring.drift_reports import StoredReport
+    from attrition.monitoring.live import LiveDrift
     from attrition.monitoring.run import Execution
     from attrition.monitoring.windows import Window
     from attrition.registry.models import ModelRegistry
@@ -112,6 +113,35 @@ class Monitoring:
                 "rows": report.n_window,
             }
             return stored
+
+    def live(self, n_rows: int | None = None, *, reference: str | None = None) -> LiveDrift:
+        """Drift of the last predictions in the log, as the monitor beside the endpoint exports it; nothing is stored.
+
+        Parameters
+        ----------
+        n_rows
+            Predictions in view; None is the monitor's default.
+        reference
+            Version or alias that they are compared with; None is the version that answered most of them.
+
+        Raises
+        ------
+        NotFound
+            Nothing was logged yet, or no such version.
+        PlatformError
+            The log or the registry cannot be read.
+        """
+        from attrition.data.predictions import PredictionTable
+        from attrition.errors import Fault, NotFound
+        from attrition.monitoring.live import LIVE_ROWS, LastPredictions, live_drift
+
+        self._guard.require(Action.DATA_VIEW, REPORTS)
+        recent = LastPredictions(PredictionTable(self._settings.tables), n_rows or LIVE_ROWS).read()
+        if recent is None:
+            remedy = "they arrive a few seconds after the first answer of `attrition serve up`"
+            raise NotFound(Fault("predictions", "none was logged yet", "", remedy))
+        version = self._registry().resolve(reference or recent.version).version
+        return live_drift(self._registry().load(version).drift_reference, recent)
 
     def drift_reports(self, last: int | None = None) -> list[StoredReport]:
         """Stored reports, the newest first.

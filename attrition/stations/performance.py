@@ -60,7 +60,7 @@ class Performance:
         notify: bool = False,
         now: datetime | None = None,
     ) -> PerformanceReport:
-        """Realised performance of the logged predictions whose horizon has passed; nothing is stored.
+        """Realised performance of the logged predictions whose horizon has passed; the AUC is stored for the gauges.
 
         Parameters
         ----------
@@ -90,6 +90,7 @@ class Performance:
         from attrition.data.outcomes import OutcomeTable
         from attrition.monitoring.buckets import Period
         from attrition.monitoring.performance import assess_performance
+        from attrition.monitoring.performance_log import PerformanceFigure, PerformanceLog
         from attrition.monitoring.performance_policy import PerformancePolicy
         from attrition.monitoring.performance_report import scope
 
@@ -111,6 +112,7 @@ class Performance:
                 period=period,
                 policy=rules,
             )
+            PerformanceLog(self._settings.tables).add(PerformanceFigure.of_report(report, now=present))
             entry.details |= {"as_of": moment.isoformat(), "rows": len(rows), "alerts": list(report.alerts)}
         if notify:
             self._alerts.settle(scope(version), report.to_alerts(), now=present)
@@ -128,7 +130,8 @@ class Performance:
     ) -> WindowEstimate:
         """Estimated performance (CBPE) of a version in a window, reconciled with the outcomes that are mature by now.
 
-        An estimate is blind to concept drift, see :mod:`attrition.monitoring.estimation`. Nothing is stored.
+        An estimate is blind to concept drift, see :mod:`attrition.monitoring.estimation`. The AUC is stored, for the
+        gauges.
 
         Parameters
         ----------
@@ -150,6 +153,7 @@ class Performance:
         """
         from attrition.data.outcomes import OutcomeTable
         from attrition.monitoring.buckets import parse_span
+        from attrition.monitoring.performance_log import PerformanceFigure, PerformanceLog
         from attrition.monitoring.performance_policy import PerformancePolicy
         from attrition.monitoring.window_estimate import estimate_window, scope
 
@@ -174,6 +178,7 @@ class Performance:
                 policy=rules,
                 baseline=package.evaluation.metrics.get("auc"),
             )
+            PerformanceLog(self._settings.tables).add(PerformanceFigure.of_estimate(estimate, now=present))
             entry.details |= {"window": window[:100], "estimate": True, "alerts": list(estimate.alerts)}
         if notify:
             self._alerts.settle(scope(version), estimate.to_alerts(), now=present)

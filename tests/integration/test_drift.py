@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import numpy as np
 import pandas as pd
 import psutil
 import pyarrow as pa
 import pytest
+import ray
+from prometheus_client.parser import text_string_to_metric_families
 
 from attrition import Workspace
+from attrition.cluster.ray_token import ray_token
 from attrition.data.predictions import FEATURE, PredictionTable, prediction_schema
 from attrition.data.schema import FeatureSchema
 from attrition.data.workforce import simulate, write_extract
@@ -24,6 +29,7 @@ from attrition.evaluation.references import DriftReference
 from attrition.monitoring.run import in_threads, on_ray, sketch_window
 from attrition.monitoring.windows import plan_window
 from attrition.serving import batch_plan
+from attrition.serving.config import MonitorArgs, ServeConfig
 
 SCHEMA = FeatureSchema.default()
 NAMES = list(SCHEMA.names)
@@ -86,6 +92,83 @@ def test_predictions_against_the_rows_that_a_version_was_trained_on(project):
         quiet.report_id,
     ]
     assert "2 reports against the same reference" in workspace.monitoring.drift_page(changed.report_id)
+
+
+def _scraped(pattern, seconds=90):
+    """Series of Ray's own metrics endpoints that match, with their values; waited for."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = {}
+        for node in ray.nodes():
+            text = httpx.get(
+                f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics", timeout=30
+            ).text
+            for family in text_string_to_metric_families(text):
+                found |= {
+                    (sample.name, sample.labels.get("feature_name") or sample.labels.get("table") or ""): sample
+                    for sample in family.samples
+                    if re.fullmatch(pattern, sample.name)
+                }
+        if found:
+            return found
+        time.sleep(1)
+    raise AssertionError(f"nothing matches {pattern}")
+
+
+@pytest.mark.ray
+def test_monitor_exports_reports_and_the_last_predictions(project, ray_cluster):
+    """Under the names that the alert rules read, from a Serve application of its own, which comes back when killed."""
+    workspace, version, quarters, candidate = project
+    features = quarters[-1][NAMES].astype(float)
+    _log(workspace, version, features, candidate.score(features), datetime(2026, 3, 17, 1, tzinfo=UTC))
+    report = workspace.monitoring.drift("2026-03-17..2026-03-17", version).report
+    config = ServeConfig.load("local")
+    monitor = config.monitor.model_copy(update={"args": MonitorArgs(refresh_seconds=1, live_rows=1_000)})
+    workspace.serving.up(version, config=config.model_copy(update={"monitor": monitor}))
+    try:
+        live = workspace.monitoring.live(1_000)
+        assert live.drifted == tuple(each for each in live.drifted if each in report.drifted)
+        assert "work_hours" in live.drifted
+        found = _scraped("ray_live_drift_magnitude")
+        for drift in live.features:
+            assert found["ray_live_drift_magnitude", drift.feature].value == pytest.approx(drift.psi)
+        found = _scraped("ray_data_drift_magnitude|ray_feature_mean_shift_percent")
+        for drift in report.features:
+            assert found["ray_data_drift_magnitude", drift.feature].value == pytest.approx(drift.psi)
+            if drift.mean_shift_percent is not None:
+                shift = found["ray_feature_mean_shift_percent", drift.feature].value
+                assert shift == pytest.approx(drift.mean_shift_percent)
+        (run,) = _scraped("ray_drift_run_timestamp_seconds").values()
+        assert run.value == pytest.approx(report.created_at.timestamp(), abs=1)
+        rows = _scraped("ray_table_rows")
+        assert rows["ray_table_rows", "predictions"].value >= len(features)
+        assert rows["ray_table_rows", "drift_reports"].value >= 1
+        workers = [
+            p
+            for p in psutil.process_iter(["cmdline"])
+            if "ray::ServeReplica:attrition-monitor" in " ".join(p.info["cmdline"] or [])
+        ]
+        assert len(workers) == 1
+        before = _scraped("ray_monitor_timestamp_seconds")
+        workers[0].kill()
+        killed = time.time()
+        while max(each.value for each in _scraped("ray_monitor_timestamp_seconds").values()) < killed + 1:
+            assert time.time() < killed + 120
+            time.sleep(1)
+        assert before
+        workspace.traffic.pin(version)  # a change of the traffic leaves the monitor alone
+        status = httpx.get(f"{ray_cluster.dashboard_url}/api/serve/applications/", headers=_authorization()).json()
+        assert status["applications"]["attrition-monitor"]["status"] == "RUNNING"
+        assert status["applications"]["attrition-monitor"]["route_prefix"] is None
+    finally:
+        workspace.serving.down()
+    status = httpx.get(f"{ray_cluster.dashboard_url}/api/serve/applications/", headers=_authorization()).json()
+    assert not status["applications"]
+
+
+def _authorization():
+    token = ray_token()
+    return {"authorization": f"Bearer {token}"} if token else {}
 
 
 @pytest.fixture(scope="module")

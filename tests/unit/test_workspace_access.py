@@ -73,6 +73,7 @@ GUARDED = {
     "outcomes.load": (Action.OUTCOME_IMPORT, ("leavers.csv",)),
     "outcomes.labels": (Action.PREDICTION_VIEW, (365,)),
     "monitoring.drift": (Action.DRIFT_VERDICT, ()),
+    "monitoring.live": (Action.DATA_VIEW, ()),
     "monitoring.drift_reports": (Action.DATA_VIEW, ()),
     "monitoring.drift_report": (Action.DATA_VIEW, ("4f1c09",)),
     "monitoring.drift_page": (Action.DATA_VIEW, ("4f1c09",)),

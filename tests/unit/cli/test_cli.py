@@ -91,6 +91,7 @@ COMMANDS = [
     ["release", "rollback"],
     ["drift"],
     ["drift", "run"],
+    ["drift", "live"],
     ["drift", "list"],
     ["drift", "show"],
     ["performance"],

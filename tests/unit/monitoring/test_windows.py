@@ -12,8 +12,9 @@ from attrition.data.schema import FeatureSchema
 from attrition.errors import ExtractError, InsufficientData, NotFound, PlatformError, UsageError
 from attrition.evaluation.references import DriftReference
 from attrition.monitoring import run, windows
+from attrition.monitoring.buckets import parse_period
 from attrition.monitoring.run import in_threads, sketch_part, sketch_window
-from attrition.monitoring.windows import parse_period, plan_window
+from attrition.monitoring.windows import plan_window
 from attrition.serving import batch_plan
 
 SCHEMA = FeatureSchema.default()
