@@ -105,10 +105,11 @@ class Reference:
         """
         column = np.asarray(values, np.float64)
         # sorting the part and searching the few reference values in it costs less than the other way round
-        ordered = np.sort(column[np.isfinite(column)])
+        ordered = _ordered(column)
         below = np.searchsorted(ordered, self.values, "left").astype(np.int64)
         upto = np.searchsorted(ordered, self.values, "right").astype(np.int64)
-        running = np.concatenate([[0.0], np.cumsum(ordered)])
+        running = np.zeros(len(ordered) + 1)
+        np.cumsum(ordered, out=running[1:])
         starts, ends = np.concatenate([[0], upto]), np.concatenate([below, [len(ordered)]])
         inside = starts < ends
         implausible = int(np.searchsorted(ordered, self.low, "left"))
@@ -240,13 +241,10 @@ class CategoryReference:
     def sketch(self, values: ArrayLike) -> CategorySketch:
         """Sketch of a part of a window; see :meth:`Reference.sketch`."""
         column = np.asarray(values, np.float64)
-        finite = column[np.isfinite(column)]
-        if len(self.codes) == 0:
-            return CategorySketch(np.zeros(0, np.int64), len(finite), len(column) - len(finite))
-        place = np.minimum(np.searchsorted(self.codes, finite), len(self.codes) - 1)
-        known = self.codes[place] == finite
-        counts = np.bincount(place[known], minlength=len(self.codes)).astype(np.int64)
-        return CategorySketch(counts, int(len(finite) - known.sum()), len(column) - len(finite))
+        ordered = _ordered(column)
+        found = np.searchsorted(ordered, self.codes, "right") - np.searchsorted(ordered, self.codes, "left")
+        counts = found.astype(np.int64)
+        return CategorySketch(counts, int(len(ordered) - counts.sum()), len(column) - len(ordered))
 
     def own(self) -> CategorySketch:
         """The reference's sketch of itself."""
@@ -304,6 +302,13 @@ class CategorySketch:
 
 AnyReference = Reference | CategoryReference
 AnySketch = NumericSketch | CategorySketch
+
+
+def _ordered(column: Floats) -> Floats:
+    """Finite values, ascending."""
+    finite = column[np.isfinite(column)]  # a copy
+    finite.sort()
+    return finite
 
 
 def merge(sketches: Iterable[Mapping[str, AnySketch]]) -> dict[str, AnySketch]:

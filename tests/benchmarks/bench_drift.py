@@ -3,6 +3,7 @@
     python tests/benchmarks/bench_drift.py alarms        # 500 windows without drift
     python tests/benchmarks/bench_drift.py scenarios     # every scenario of the simulator, quarter by quarter
     python tests/benchmarks/bench_drift.py scale         # 1 and 10 million rows of 9 features in Parquet
+    python tests/benchmarks/bench_drift.py against --evidently PYTHON   # Evidently's preset on the same rows
 
 `alarms` draws windows and references from one simulated population of employees, without replacement, and counts how
 often the overall verdict is drift. It also prints how often significance alone would have fired, which must keep to its
@@ -10,6 +11,11 @@ nominal rate, and the same with the stability index alone.
 
 `scale` measures a fresh process per size: seconds from the planned file to the report, classifier of sides included,
 and the peak of its resident memory beyond what it had after its imports and its reference.
+
+`against` needs the interpreter of an environment with `evidently`, `pyarrow`, `psutil` and a pandas below 3. Neither
+side's time holds the start of an interpreter, imports, or a page. Evidently's rows are in memory already; ours are read
+from Parquet meanwhile. Its preset tests each feature, which is our "tested" (Kolmogorov-Smirnov or chi-square, and the
+stability index, distance, mean and missing values beside them); "report" adds the classifier of sides.
 """
 
 from __future__ import annotations
@@ -135,7 +141,7 @@ def measure(path, *, segments):
     from attrition.data.schema import FeatureSchema
     from attrition.evaluation.references import DriftReference
     from attrition.monitoring.baselines import Baseline
-    from attrition.monitoring.drift import DriftPolicy
+    from attrition.monitoring.drift import DriftPolicy, compare
     from attrition.monitoring.drift_run import compare_window
     from attrition.monitoring.run import Sample, in_threads, sketch_window
     from attrition.monitoring.windows import plan_window
@@ -154,6 +160,53 @@ def measure(path, *, segments):
     ):
         importlib.import_module(library)  # not what is measured
 
+    before, peak, stop = _watched()
+    started = time.perf_counter()
+    window = plan_window(path, schema.names, tables="", now=NOW)
+    found = sketch_window(reference, window, in_threads)
+    sketched = time.perf_counter() - started
+    compare(reference.features, reference.within("", found.sketches))
+    tested = time.perf_counter() - started
+    baseline = Baseline("reference", "", reference, sample)
+    report = compare_window(baseline, window, found, policy=DriftPolicy(), now=NOW)
+    seconds = time.perf_counter() - started
+    stop()
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    document = {
+        "rows": found.n_rows,
+        "parts": len(window.parts),
+        "sketch_seconds": sketched,
+        "tested_seconds": tested,
+        "seconds": seconds,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "before_mb": before / 2**20,
+        "peak_mb": peak[0] / 2**20,
+        "level": report.level.value,
+    }
+    sys.stdout.write(json.dumps(document) + "\n")
+
+
+def measure_evidently(path):
+    """Seconds and peak memory of Evidently's drift preset in this process; prints a line of JSON."""
+    import pandas as pd
+    from evidently import Report
+    from evidently.presets import DataDriftPreset
+
+    reference = pd.DataFrame(employees(REFERENCE_ROWS, 10**9))
+    warm = Report([DataDriftPreset()]).run(reference.head(500), reference.tail(500))  # its lazy imports
+    del warm
+    before, peak, stop = _watched()
+    current = pd.read_parquet(path)
+    started = time.perf_counter()
+    Report([DataDriftPreset()]).run(current, reference).dict()
+    seconds = time.perf_counter() - started
+    stop()
+    document = {"seconds": seconds, "before_mb": before / 2**20, "peak_mb": peak[0] / 2**20}
+    sys.stdout.write(json.dumps(document) + "\n")
+
+
+def _watched():
+    """Resident memory now, its peak (a list of one) until the function beside it is called."""
     before, peak, over = _resident(), [0], threading.Event()
 
     def watch():
@@ -163,27 +216,43 @@ def measure(path, *, segments):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    started = time.perf_counter()
-    window = plan_window(path, schema.names, tables="", now=NOW)
-    found = sketch_window(reference, window, in_threads)
-    sketched = time.perf_counter() - started
-    baseline = Baseline("reference", "", reference, sample)
-    report = compare_window(baseline, window, found, policy=DriftPolicy(), now=NOW)
-    seconds = time.perf_counter() - started
-    over.set()
-    watcher.join()
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    document = {
-        "rows": found.n_rows,
-        "parts": len(window.parts),
-        "sketch_seconds": sketched,
-        "seconds": seconds,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "before_mb": before / 2**20,
-        "peak_mb": peak[0] / 2**20,
-        "level": report.level.value,
-    }
-    sys.stdout.write(json.dumps(document) + "\n")
+
+    def stop():
+        over.set()
+        watcher.join()
+
+    return before, peak, stop
+
+
+def against(sizes, python):
+    """One line per size."""
+    sys.stdout.write("9 features in Parquet; Evidently's DataDriftPreset on the same rows in memory\n")
+    heads = ("rows", "Evidently", "tested", "times", "report", "times", "its peak", "our peak")
+    sys.stdout.write("".join(f"{head:>11}" for head in heads) + "\n")
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "people.parquet"
+            write_rows(path, size)
+            own, theirs = (
+                json.loads(
+                    subprocess.run(
+                        [interpreter, __file__, what, "--path", str(path)], check=True, capture_output=True, text=True
+                    ).stdout.splitlines()[-1]
+                )
+                for interpreter, what in ((sys.executable, "measure"), (python, "measure-evidently"))
+            )
+        cells = (
+            f"{size:,}",
+            f"{theirs['seconds']:.2f} s",
+            f"{own['tested_seconds']:.2f} s",
+            f"{theirs['seconds'] / own['tested_seconds']:.0f}x",
+            f"{own['seconds']:.2f} s",
+            f"{theirs['seconds'] / own['seconds']:.0f}x",
+            f"{theirs['peak_mb']:.0f} MB",
+            f"{own['peak_mb']:.0f} MB",
+        )
+        sys.stdout.write("".join(f"{cell:>11}" for cell in cells) + "\n")
+        sys.stdout.flush()
 
 
 def _resident():
@@ -221,12 +290,13 @@ def scale(sizes, *, segments):
 def main():
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("alarms", "scenarios", "scale", "measure"))
+    parser.add_argument("what", choices=("alarms", "scenarios", "scale", "against", "measure", "measure-evidently"))
     parser.add_argument("--windows", type=int, default=500)
     parser.add_argument("--rows", type=int, nargs="+")
     parser.add_argument("--employees", type=int, default=5_000)
     parser.add_argument("--segments", action="store_true")
     parser.add_argument("--path")
+    parser.add_argument("--evidently", metavar="PYTHON", help="Interpreter of an environment with Evidently.")
     options = parser.parse_args()
     if options.what == "alarms":
         alarms(options.windows, options.rows or (200, 1_000, 5_000))
@@ -234,6 +304,10 @@ def main():
         scenarios(options.employees)
     elif options.what == "measure":
         measure(options.path, segments=options.segments)
+    elif options.what == "measure-evidently":
+        measure_evidently(options.path)
+    elif options.what == "against":
+        against(options.rows or (1_000_000, 5_000_000), options.evidently)
     else:
         scale(options.rows or (1_000_000, 10_000_000), segments=options.segments)
 

@@ -155,7 +155,7 @@ def test_a_closed_endpoint(ray_cluster, make_bundle, tmp_path, found):
     application = config.application
     args = application.args.model_copy(update={"access": AccessTuning(refresh_seconds=5)})
     application = application.model_copy(update={"args": args})
-    config = config.model_copy(update={"applications": (application,)})
+    config = config.model_copy(update={"applications": (application,), "monitor": None})
     served = endpoint.up(team.settings, single_variant(bundles["1.0.0"]), config)
     try:
         with httpx.Client(base_url=served.url) as http:

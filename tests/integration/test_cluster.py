@@ -204,7 +204,7 @@ def test_traffic_changes_through_the_specification_alone(kubernetes, ray_cluster
     """First version, split, new manifest, conflict: Serve has what the specification says, and keeps its traffic."""
     bundles = {version: make_bundle(version, intercept) for version, intercept in {"1.0.0": 1.0, "1.1.0": 0.2}.items()}
     home = tmp_path_factory.mktemp("cluster")
-    config = ServeConfig.load("local")
+    config = ServeConfig.load("local").model_copy(update={"monitor": None})
     port = Settings.from_environment().serve_port
     text = yaml.safe_dump(config.request(None, None, None, host="127.0.0.1", port=port), sort_keys=False)
     (service,) = read_manifests(MANIFEST, "x")

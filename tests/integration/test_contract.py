@@ -49,6 +49,7 @@ def settings(ray_cluster, tmp_path_factory):
 def config(tmp_path_factory):
     """A configuration file whose application has a name and a route prefix of its own."""
     document = yaml.safe_load(config_file("serve_configs", "local").read_text())
+    document["applications"] = document["applications"][:1]
     document["applications"][0] |= {"name": "people", "route_prefix": "/hr/leaving"}
     path = tmp_path_factory.mktemp("configs") / "people.yaml"
     path.write_text(yaml.safe_dump(document))
@@ -120,7 +121,7 @@ def people(settings):
     """The configuration of the application that runs."""
     config = ServeConfig.load("local")
     renamed = config.application.model_copy(update={"name": "people", "route_prefix": "/hr/leaving"})
-    return config.model_copy(update={"applications": (renamed,)})
+    return config.model_copy(update={"applications": (renamed,), "monitor": None})
 
 
 @pytest.mark.parametrize("n_examples", [8, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])

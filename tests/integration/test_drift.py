@@ -17,6 +17,7 @@ import psutil
 import pyarrow as pa
 import pytest
 import ray
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from attrition import Workspace
@@ -29,7 +30,7 @@ from attrition.evaluation.references import DriftReference
 from attrition.monitoring.run import in_threads, on_ray, sketch_window
 from attrition.monitoring.windows import plan_window
 from attrition.serving import batch_plan
-from attrition.serving.config import MonitorArgs, ServeConfig
+from attrition.settings import config_file
 
 SCHEMA = FeatureSchema.default()
 NAMES = list(SCHEMA.names)
@@ -116,15 +117,16 @@ def _scraped(pattern, seconds=90):
 
 
 @pytest.mark.ray
-def test_monitor_exports_reports_and_the_last_predictions(project, ray_cluster):
+def test_monitor_exports_reports_and_the_last_predictions(project, ray_cluster, tmp_path):
     """Under the names that the alert rules read, from a Serve application of its own, which comes back when killed."""
     workspace, version, quarters, candidate = project
     features = quarters[-1][NAMES].astype(float)
     _log(workspace, version, features, candidate.score(features), datetime(2026, 3, 17, 1, tzinfo=UTC))
     report = workspace.monitoring.drift("2026-03-17..2026-03-17", version).report
-    config = ServeConfig.load("local")
-    monitor = config.monitor.model_copy(update={"args": MonitorArgs(refresh_seconds=1, live_rows=1_000)})
-    workspace.serving.up(version, config=config.model_copy(update={"monitor": monitor}))
+    document = yaml.safe_load(config_file("serve_configs", "local").read_text())
+    document["applications"][1]["args"] = {"refresh_seconds": 1, "live_rows": 1_000}
+    (tmp_path / "serve.yaml").write_text(yaml.safe_dump(document))
+    workspace.serving.up(version, config=tmp_path / "serve.yaml")
     try:
         live = workspace.monitoring.live(1_000)
         assert live.drifted == tuple(each for each in live.drifted if each in report.drifted)
@@ -144,9 +146,9 @@ def test_monitor_exports_reports_and_the_last_predictions(project, ray_cluster):
         assert rows["ray_table_rows", "predictions"].value >= len(features)
         assert rows["ray_table_rows", "drift_reports"].value >= 1
         workers = [
-            p
-            for p in psutil.process_iter(["cmdline"])
-            if "ray::ServeReplica:attrition-monitor" in " ".join(p.info["cmdline"] or [])
+            process
+            for process in psutil.Process().children(recursive=True)
+            if "ray::ServeReplica:attrition-monitor" in " ".join(process.cmdline())
         ]
         assert len(workers) == 1
         before = _scraped("ray_monitor_timestamp_seconds")
@@ -156,7 +158,7 @@ def test_monitor_exports_reports_and_the_last_predictions(project, ray_cluster):
             assert time.time() < killed + 120
             time.sleep(1)
         assert before
-        workspace.traffic.pin(version)  # a change of the traffic leaves the monitor alone
+        workspace.traffic.pin("x-test", "1", version)  # a change of the traffic leaves the monitor alone
         status = httpx.get(f"{ray_cluster.dashboard_url}/api/serve/applications/", headers=_authorization()).json()
         assert status["applications"]["attrition-monitor"]["status"] == "RUNNING"
         assert status["applications"]["attrition-monitor"]["route_prefix"] is None

@@ -46,7 +46,7 @@ def green(make_bundle):
 
 def configuration(*, fast_lane=True, limits=None, **deployment):
     """The local configuration with the lane, or without."""
-    document = ServeConfig.load("local").model_dump(mode="json")
+    document = ServeConfig.load("local").model_dump(mode="json") | {"monitor": None}
     (application,) = document["applications"]
     application["args"]["fast_lane"] = fast_lane
     application["args"]["limits"] |= limits or {}

@@ -46,7 +46,7 @@ CONTROLLER = "ray::ServeController"
 
 def configuration(*, fast_lane=True, max_records=1_000, **gateway):
     """The local configuration with two replicas, replaced as in production: new ones start first."""
-    document = ServeConfig.load("local").model_dump(mode="json")
+    document = ServeConfig.load("local").model_dump(mode="json") | {"monitor": None}
     (application,) = document["applications"]
     application["args"] |= {"fast_lane": fast_lane, "explanations": None}
     application["args"]["limits"]["max_records"] = max_records

@@ -46,7 +46,7 @@ def served(settings, bundles):
     config = ServeConfig.load("local")
     gateway = config.application.deployments[0].model_copy(update={"autoscaling_config": None, "num_replicas": 2})
     application = config.application.model_copy(update={"deployments": (gateway,)})
-    config = config.model_copy(update={"applications": (application,)})
+    config = config.model_copy(update={"applications": (application,), "monitor": None})
     yield endpoint.up(settings, single_variant(bundles["3.0.0"]), config)
     assert endpoint.down(settings)
 

@@ -216,7 +216,7 @@ def test_other_applications_stay(http, settings, served, green):
     config = ServeConfig.load("local")
     application = config.application.model_copy(update={"name": "other", "route_prefix": "/other"})
     control = ServeControl(served.dashboard_url, served.url)
-    other = config.model_copy(update={"applications": (application,)})
+    other = config.model_copy(update={"applications": (application,), "monitor": None})
     status = control.deploy(single_variant(green), other, host="127.0.0.1", port=settings.serve_port)
     try:
         assert status.running

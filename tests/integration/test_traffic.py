@@ -44,7 +44,7 @@ def served(settings, bundles):
     gateway = application.deployments[0].model_copy(update={"autoscaling_config": None, "num_replicas": N_REPLICAS})
     args = ApplicationArgs(limits=Limits(max_shadow_records=300))
     application = application.model_copy(update={"deployments": (gateway,), "args": args})
-    config = config.model_copy(update={"applications": (application,)})
+    config = config.model_copy(update={"applications": (application,), "monitor": None})
     yield endpoint.up(settings, single_variant(bundles["1.0.0"]), config)
     assert endpoint.down(settings)
 

@@ -126,7 +126,7 @@ def test_the_fast_lane_takes_over_what_serve_would_do(tmp_path):
     from ray.serve.schema import ServeDeploySchema
 
     def change(document):
-        (application,) = document["applications"]
+        application = document["applications"][0]
         application["args"]["fast_lane"] = True
         application["route_prefix"] = "/hr"
         application["deployments"][0] |= {"max_ongoing_requests": 8, "max_queued_requests": 16}
@@ -134,7 +134,8 @@ def test_the_fast_lane_takes_over_what_serve_would_do(tmp_path):
         document["http_options"]["request_timeout_s"] = 12
 
     request = ServeConfig.load(write(tmp_path, change)).request(TRAFFIC, None, host="127.0.0.1", port=8000)
-    (deployed,) = ServeDeploySchema.model_validate(request).applications
+    deployed, monitor = ServeDeploySchema.model_validate(request).applications
+    assert monitor.route_prefix is None
     assert parse_args(deployed.args).fast_lane == LaneOptions(
         max_in_flight=24, refusal_status=429, retry_after_s=5, timeout_seconds=12, route_prefix="/hr"
     )
@@ -145,7 +146,7 @@ def test_a_lane_without_limits(tmp_path):
     """What Serve would not limit, the lane does not."""
 
     def change(document):
-        (application,) = document["applications"]
+        application = document["applications"][0]
         application["args"]["fast_lane"] = True
         application["deployments"][0]["max_queued_requests"] = -1
         document["http_options"]["request_timeout_s"] = None
@@ -162,6 +163,40 @@ def test_without_the_lane_serve_scales_by_its_own_rule(tmp_path):
         document["applications"][0]["args"]["fast_lane"] = False
 
     request = ServeConfig.load(write(tmp_path, change)).request(TRAFFIC, None, host="127.0.0.1", port=8000)
-    (application,) = request["applications"]
+    application = request["applications"][0]
     assert application["args"]["fast_lane"]["is_open"] is False
     assert "policy" not in application["deployments"][0]["autoscaling_config"]
+
+
+def test_the_monitor_stands_beside_the_gateway(tmp_path):
+    """In the file and in the request, where it gets the project's addresses; it has no route."""
+    path = write(tmp_path, lambda document: document["applications"][1]["args"].update(refresh_seconds=5))
+    config = ServeConfig.load(path)
+    assert config.monitor.args.refresh_seconds == 5
+    request = config.request(TRAFFIC, None, host="127.0.0.1", port=8000, addresses={"tables": "/x"})
+    monitor = request["applications"][1]
+    assert (monitor["name"], monitor["route_prefix"]) == ("attrition-monitor", None)
+    assert monitor["args"] == {"refresh_seconds": 5, "live_rows": 5000, "addresses": {"tables": "/x"}}
+    assert ServeConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_a_file_without_a_monitor(tmp_path):
+    """Nobody exports what monitoring found, and nothing else changes."""
+    config = ServeConfig.load(write(tmp_path, lambda document: document["applications"].pop()))
+    assert config.monitor is None
+    assert len(config.request(TRAFFIC, None, host="127.0.0.1", port=8000)["applications"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "watcher"}, "it must be attrition-monitor"),
+        ({"args": {"refresh_second": 5}}, "refresh_second"),
+        ({"route_prefix": "/monitor"}, "route_prefix"),
+        ({"deployments": [{"name": "Monitor", "num_replicas": 2}]}, "num_replicas must be 1"),
+    ],
+)
+def test_a_monitor_that_cannot_be(tmp_path, change, message):
+    """Named with its fault; nothing is silently left out."""
+    with pytest.raises(ConfigError, match=message):
+        ServeConfig.load(write(tmp_path, lambda document: document["applications"][1].update(change)))
