@@ -171,7 +171,9 @@ class Workspace:
         """What the world and the model have become: drift."""
         from attrition.stations.monitoring import Monitoring
 
-        return Monitoring(self.settings, self.guard, lambda: self._registry, lambda: self.data.tables, self.ray)
+        return Monitoring(
+            self.settings, self.guard, lambda: self._registry, lambda: self.data.tables, self.ray, self.alerts
+        )
 
     @cached_property
     def performance(self) -> Performance:

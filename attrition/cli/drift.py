@@ -26,6 +26,7 @@ def run(
     policy: Annotated[Path | None, typer.Option(help="YAML of what counts as drift.")] = None,
     schema: Annotated[Path | None, typer.Option(help="Feature schema of a reference that is a file.")] = None,
     page: PageOption = None,
+    notify: Annotated[bool, typer.Option("--notify", help="Send alerts to ATTRITION_ALERT_URLS.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare a window with a reference and store the report; exits 3 when it drifted, 4 with too few rows to say.
@@ -35,7 +36,7 @@ def run(
     from attrition.cli.drift_views import report_view
 
     with open_workspace(ctx) as workspace:
-        stored = workspace.monitoring.drift(window, reference, policy=policy, schema=schema)
+        stored = workspace.monitoring.drift(window, reference, policy=policy, schema=schema, notify=notify)
         if page is not None:
             write_file(page, workspace.monitoring.drift_page(stored.report.report_id))
     emit(stored.to_dict(), report_view(stored), as_json=as_json)

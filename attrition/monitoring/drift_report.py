@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from attrition.errors import IntegrityError
+from attrition.monitoring.alerts import Alert, Severity
 from attrition.monitoring.domain_classifier import Separability
 from attrition.monitoring.drift import DriftPolicy, FeatureDrift, Level, compare, overall
 
@@ -111,6 +112,17 @@ class DriftReport:
         }.get(self.level, f"drifted ({self.level.value}) in {', '.join(self.drifted)}")
         return f"Window {self.window} ({self.n_window:,} rows) {what} against {self.reference}."
 
+    def to_alerts(self) -> tuple[Alert, ...]:
+        """The notification of a drifted window; empty otherwise."""
+        if not self.level.drifted:
+            return ()
+        figures = {each.feature: f"{each.feature} (PSI {each.psi or 0:.2f})" for each in self.features}
+        body = (
+            f"{self}\n{', '.join(figures[name] for name in self.drifted)}\nLook: attrition drift show {self.report_id}"
+        )
+        severity = Severity.CRITICAL if self.level is Level.MAJOR else Severity.WARNING
+        return (Alert(f"{scope(self.reference)}level", f"Drift against {self.reference}", body, severity),)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready document; no value in it is NaN or infinite."""
         plain = {
@@ -178,6 +190,11 @@ class DriftReport:
                 "notes": tuple(document["notes"]),
             }
         )
+
+
+def scope(reference: str) -> str:
+    """Prefix of the keys of alerts about drift against a reference."""
+    return f"drift/{reference}/"
 
 
 def report_id(reference_digest: str, window: Window, policy: DriftPolicy) -> str:

@@ -150,6 +150,8 @@ class Monitor:
 
 def _of_features(magnitude: str, shift: str, features: tuple[FeatureDrift, ...]) -> Iterator[Reading]:
     for each in features:
+        if each.level is Level.INSUFFICIENT:  # a handful of rows is far from everything, and must not alarm
+            continue
         if each.psi is not None:
             yield magnitude, (each.feature,), each.psi
         if each.mean_shift_percent is not None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from attrition.monitoring.windows import Window
     from attrition.registry.models import ModelRegistry
     from attrition.settings import Settings
+    from attrition.stations.alerts import Alerts
 
 REPORTS = "drift reports"
 
@@ -39,6 +40,8 @@ class Monitoring:
         Gives the project's snapshots.
     ray
         Connects to the project's Ray.
+    alerts
+        Sends what drifted, where the caller wants that.
     """
 
     def __init__(
@@ -48,12 +51,14 @@ class Monitoring:
         registry: Callable[[], ModelRegistry],
         tables: Callable[[], Tables],
         ray: Callable[[], object],
+        alerts: Alerts,
     ) -> None:
         self._settings = settings
         self._guard = guard
         self._registry = registry
         self._tables = tables
         self._ray = ray
+        self._alerts = alerts
 
     def drift(
         self,
@@ -62,6 +67,7 @@ class Monitoring:
         *,
         policy: DriftPolicy | str | Path | None = None,
         schema: str | Path | None = None,
+        notify: bool = False,
     ) -> StoredReport:
         """Compare a window with a reference, and store the report; the same comparison again yields the stored one.
 
@@ -76,6 +82,8 @@ class Monitoring:
             What counts as drift, also as YAML file.
         schema
             YAML file of an own :class:`~attrition.data.schema.FeatureSchema` for a reference that is a file.
+        notify
+            Send the alert when it drifted, and say of an earlier one that it is over when it did not.
 
         Raises
         ------
@@ -85,7 +93,8 @@ class Monitoring:
             Ray, MLflow or the storage did not do its part.
         """
         from attrition.data.schema import FeatureSchema
-        from attrition.monitoring.drift import DriftPolicy
+        from attrition.monitoring.drift import DriftPolicy, Level
+        from attrition.monitoring.drift_report import scope
         from attrition.monitoring.drift_run import run_drift
         from attrition.settings import load_yaml
 
@@ -112,7 +121,9 @@ class Monitoring:
                 "drifted": list(report.drifted),
                 "rows": report.n_window,
             }
-            return stored
+        if notify and report.level is not Level.INSUFFICIENT:  # too few rows end nothing
+            self._alerts.settle(scope(report.reference), report.to_alerts())
+        return stored
 
     def live(self, n_rows: int | None = None, *, reference: str | None = None) -> LiveDrift:
         """Drift of the last predictions in the log, as the monitor beside the endpoint exports it; nothing is stored.

@@ -187,3 +187,17 @@ def test_a_page_of_one_report_and_of_few_rows(reported):
     """There is nothing to join by a line, and nothing to divide by."""
     assert "1 report against" in drift_page(reported())
     assert "INSUFFICIENT" in drift_page(reported(n_rows=1))
+
+
+def test_a_drifted_window_alarms_and_a_stable_one_does_not(reported):
+    """One alert per reference, graver for a larger drift; it names features and figures."""
+    report = reported(1.0)
+    found = replace(report, level=Level.MAJOR)
+    (alert,) = found.to_alerts()
+    assert alert.key == f"drift/{report.reference}/level"
+    assert alert.severity == "critical"
+    assert all(name in alert.body for name in found.drifted)
+    assert report.report_id in alert.body
+    assert replace(report, level=Level.MODERATE).to_alerts()[0].severity == "warning"
+    for level in (Level.STABLE, Level.INSUFFICIENT):
+        assert replace(report, level=level).to_alerts() == ()
