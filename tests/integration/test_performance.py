@@ -18,6 +18,7 @@ from attrition import Workspace
 from attrition.cli.main import app
 from attrition.data.predictions import FEATURE, prediction_schema
 from attrition.errors import NotFound
+from attrition.monitoring.monitor import Monitor
 
 MADE = datetime(2024, 3, 10, 9, tzinfo=UTC)
 OBSERVED = datetime(2025, 7, 15, tzinfo=UTC)
@@ -163,6 +164,21 @@ def test_an_alert_arrives_once_and_is_resolved(project, tmp_path, monkeypatch):
         server.shutdown()
     low = "Version 1.0.0: AUC below 0.999"
     assert titles == [f"[CRITICAL] {low}", f"[RESOLVED] {low}", "[WARNING] Version 1.0.0: ESTIMATED AUC is low"]
+
+
+def test_what_was_measured_last_is_shown_by_the_monitor(project):
+    """As gauges, also after the process that measured has ended: from the table of figures."""
+    report = project.performance.measure(now=OBSERVED)
+    estimate = project.performance.estimate(window="2024-03-01..2024-06-30", now=OBSERVED)
+    monitor = Monitor(project.settings.tables, lambda _: pytest.fail("no live view is asked for"), live_rows=1)
+    found = {(name, labels): value for name, labels, value in monitor.read(OBSERVED)}
+    (version,) = report.versions
+    realised = version.buckets[-1].metrics["auc"]
+    assert found["realised_auc", (version.version,)] == realised.value
+    assert found["realised_auc_high", (version.version,)] == realised.high
+    assert found["estimated_auc", (version.version,)] == estimate.estimated.metrics["auc"].value
+    assert found["admission_auc", (version.version,)] == version.baseline.value
+    assert found["table_rows", ("predictions",)] == 3_000
 
 
 def test_every_look_is_recorded(project):
