@@ -116,6 +116,7 @@ def _scraped(pattern, seconds=90):
     raise AssertionError(f"nothing matches {pattern}")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_monitor_exports_reports_and_the_last_predictions(project, ray_cluster, tmp_path):
     """Under the names that the alert rules read, from a Serve application of its own, which comes back when killed."""
