@@ -164,7 +164,7 @@ def azurerm():
     candidates = [
         os.environ.get("AZURERM_TYPES"),
         INFRA.parent / "node_modules" / "@cdktf" / "provider-azurerm",
-        CACHE / "attrition" / "node_modules" / "@cdktf" / "provider-azurerm",  # where .ci/tools puts it
+        CACHE / "attrition" / "provider-azurerm",  # where .ci/tools puts it
     ]
     for each in candidates:
         if each and (Path(each) / "lib").is_dir():
