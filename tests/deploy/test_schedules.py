@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import typer
+from commands import parses
 from manifests import named, of_kind, overlay, pods
 
-from attrition.cli.main import app
 from attrition.governance.access import RolePolicy
 from attrition.governance.actions import Action
 
@@ -22,18 +21,6 @@ def schedules():
     """Command of each CronJob, by its name."""
     found = of_kind(overlay("production"), "CronJob")
     return {each["metadata"]["name"]: pods([each])[0].containers[0] for each in found}
-
-
-def parses(arguments):
-    """Whether our command line accepts arguments; runs nothing."""
-    command, context, rest = typer.main.get_command(app), None, list(arguments)
-    name = "attrition"
-    while True:
-        context = command.make_context(name, rest, parent=context)
-        rest = [*context._protected_args, *context.args]
-        if not hasattr(command, "resolve_command") or (command.invoke_without_command and not rest):
-            return True
-        name, command, rest = command.resolve_command(context, rest)
 
 
 COMMANDS = {
