@@ -24,16 +24,17 @@ def environment(request):
 
 @pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray's own models
 def test_serve_configuration_is_serves(environment):
-    """Ray parses it, the import path imports, our builder accepts its arguments, and no access is open."""
+    """Ray parses it, the import paths import, our builder accepts its arguments, and no access is open."""
     from ray.serve.schema import ServeDeploySchema
 
     text = named(overlay(environment), "RayService", "attrition")["spec"]["serveConfigV2"]
     document = yaml.safe_load(text)
     parsed = ServeDeploySchema.model_validate(document)
-    (application,) = parsed.applications
+    assert [application.name for application in parsed.applications] == ["attrition", "attrition-monitor"]
     assert parsed.proxy_location == "EveryNode"
-    module, name = application.import_path.split(":")
-    assert callable(getattr(importlib.import_module(module), name))
+    for application in parsed.applications:
+        module, name = application.import_path.split(":")
+        assert callable(getattr(importlib.import_module(module), name))
     for deployment in document["applications"][0]["deployments"]:
         function = deployment.get("autoscaling_config", {}).get("policy", {}).get("policy_function")
         if function:
