@@ -587,38 +587,17 @@ class Workspace:
         from attrition.retraining.simulated_world import make_world
         from attrition.stations import simulation
 
-        world = make_world(quarters, n_employees=employees, seed=seed, scenario=scenario, drift_quarter=drift_quarter)
-        home = simulation.empty_folder(folder or self.settings.home / "simulation")
-        # nothing from the environment but Ray: a simulation must not write to a company's stores
-        settings = Settings.from_environment(
-            {},
-            home=home,
-            ray_address=self.settings.ray_address,
-            serve_host=self.settings.serve_host,
-            serve_port=self.settings.serve_port,
+        return simulation.run(
+            Workspace,
+            self.settings,
+            make_world(quarters, n_employees=employees, seed=seed, scenario=scenario, drift_quarter=drift_quarter),
+            folder or self.settings.home / "simulation",
+            seed=seed,
+            policy=policy,
+            serve=serve,
+            on_quarter=on_quarter,
+            on_step=on_step,
         )
-        simulation.write_key(home / "keys" / "pseudonym.key", seed)
-        with ExitStack() as stack:
-            company = stack.enter_context(Workspace(settings))
-            scoring = None
-            if serve:
-                company.serving.require_free_port()
-                own_log = settings.model_copy(update={"tables": str(home / "served")})
-                company.ray(serving=True)
-                served = stack.enter_context(Workspace(own_log))
-                stack.callback(served.serving.down)
-                scoring = simulation.over_http(company, served)
-            report = simulation.run_loop(
-                company,
-                world,
-                seed=seed,
-                policy=policy,
-                scored_by="HTTP" if serve else "batch",
-                scoring=scoring,
-                on_quarter=on_quarter,
-                on_step=on_step,
-            )
-        return report, simulation.write_report(report, home)
 
     def client(self, url: str | None = None) -> Client:
         """An HTTP client of the endpoint, closed with this workspace.

@@ -132,10 +132,9 @@ def traffic(
         state = cluster.traffic(service=service)
         emit(state.to_dict(), traffic_view(state), as_json=as_json)
         return
+    wanted = parse_shares(shares)
     with busy("Waiting for every replica"):
-        change = cluster.shift(
-            parse_shares(shares), service=service, experiment=experiment, justification=justification
-        )
+        change = cluster.shift(wanted, service=service, experiment=experiment, justification=justification)
     emit(change.to_dict(), change_view(change), as_json=as_json)
 
 

@@ -18,7 +18,8 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrition.errors import Fault, NotFound, PlatformError
 
@@ -295,3 +296,43 @@ def _equals(table: DeltaTable, partition: tuple[str, str] | None) -> Any:
     column, value = partition
     kind = pa.schema(table.schema().to_arrow()).field(column).type
     return dataset.field(column) == pa.scalar(value).cast(kind)
+
+
+class ProjectTable:
+    """A growing table of a project, in a folder of its own under the root of its tables.
+
+    Parameters
+    ----------
+    root
+        Folder or URI that holds one folder per table.
+    storage_options
+        Credentials and options of the object store; by default they come from the environment.
+
+    Attributes
+    ----------
+    uri : str
+        Folder or address of the table.
+    """
+
+    _NAME: ClassVar[str]
+    _STATISTICS: ClassVar[tuple[str, ...]]
+    _PARTITION_BY: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
+        self.uri = f"{root.rstrip('/')}/{self._NAME}"
+        self._options = storage_options
+
+    @staticmethod
+    def _columns() -> pa.Schema:
+        """Columns of a new table."""
+        raise NotImplementedError
+
+    @cached_property
+    def _table(self) -> AppendOnlyTable:
+        return AppendOnlyTable(
+            self.uri,
+            self._columns(),
+            statistics=self._STATISTICS,
+            partition_by=self._PARTITION_BY,
+            storage_options=self._options,
+        )

@@ -9,10 +9,9 @@ nothing, a late record does not overwrite newer knowledge, and what was known at
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from attrition.data.delta import AppendOnlyTable, Compaction
+from attrition.data.delta import Compaction, ProjectTable
 from attrition.data.tombstones import Tombstones
 from attrition.errors import Fault, NotFound
 
@@ -71,25 +70,16 @@ class Recorded:
         return asdict(self)
 
 
-class OutcomeTable:
-    """Statements about who left: record and read.
+class OutcomeTable(ProjectTable):
+    """Statements about who left: record and read."""
 
-    Parameters
-    ----------
-    root
-        Folder or URI that holds one folder per table.
-    storage_options
-        Credentials and options of the object store; by default they come from the environment.
-    """
+    _NAME = OUTCOMES
+    _columns = staticmethod(outcome_schema)
+    _STATISTICS = ("recorded_at",)
 
     def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
-        self.uri = f"{root.rstrip('/')}/{OUTCOMES}"
-        self._options = storage_options
+        super().__init__(root, storage_options)
         self._tombstones = Tombstones(root, storage_options)
-
-    @cached_property
-    def _table(self) -> AppendOnlyTable:
-        return AppendOnlyTable(self.uri, outcome_schema(), statistics=("recorded_at",), storage_options=self._options)
 
     def record(self, statements: pd.DataFrame, *, now: datetime) -> Recorded:
         """Add the statements that are new, less those about erased persons.

@@ -29,12 +29,11 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrition.data import delta
-from attrition.data.delta import AppendOnlyTable, Compaction, transaction
+from attrition.data.delta import Compaction, ProjectTable, transaction
 from attrition.data.moments import in_utc
 from attrition.data.tombstones import Tombstones
 from attrition.errors import Fault, NotFound, PlatformError, UsageError
@@ -121,27 +120,17 @@ class Look:
     columns: frozenset[str]
 
 
-class PredictionTable:
-    """Logged predictions: append, read, export.
+class PredictionTable(ProjectTable):
+    """Logged predictions: append, read, export."""
 
-    Parameters
-    ----------
-    root
-        Folder or URI that holds one folder per table.
-    storage_options
-        Credentials and options of the object store; by default they come from the environment.
-    """
+    _NAME = PREDICTIONS
+    _columns = staticmethod(prediction_schema)
+    _STATISTICS = ("time",)
+    _PARTITION_BY = ("day",)
 
     def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
-        self.uri = f"{root.rstrip('/')}/{PREDICTIONS}"
-        self._options = storage_options
+        super().__init__(root, storage_options)
         self._tombstones = Tombstones(root, storage_options)
-
-    @cached_property
-    def _table(self) -> AppendOnlyTable:
-        return AppendOnlyTable(
-            self.uri, prediction_schema(), statistics=("time",), partition_by=("day",), storage_options=self._options
-        )
 
     def committed(self, spools: Sequence[str]) -> dict[str, int]:
         """Number of the last segment of each spool whose rows are in the table; -1 for none.

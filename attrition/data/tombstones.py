@@ -17,10 +17,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 from typing import TYPE_CHECKING
 
-from attrition.data.delta import AppendOnlyTable
+from attrition.data.delta import ProjectTable
 from attrition.errors import NotFound
 from attrition.governance.identity import REPEAT_MARK
 
@@ -120,24 +119,12 @@ def tombstone_schema() -> pa.Schema:
     )
 
 
-class Tombstones:
-    """The table ``erasures``.
+class Tombstones(ProjectTable):
+    """The table ``erasures``."""
 
-    Parameters
-    ----------
-    root
-        Folder or URI that holds one folder per table.
-    storage_options
-        Credentials and options of the object store; by default they come from the environment.
-    """
-
-    def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
-        self.uri = f"{root.rstrip('/')}/{ERASURES}"
-        self._options = storage_options
-
-    @cached_property
-    def _table(self) -> AppendOnlyTable:
-        return AppendOnlyTable(self.uri, tombstone_schema(), statistics=("erased_at",), storage_options=self._options)
+    _NAME = ERASURES
+    _columns = staticmethod(tombstone_schema)
+    _STATISTICS = ("erased_at",)
 
     def set(self, pseudonym: str, state: ErasureState, *, now: datetime) -> Tombstone:
         """Say how far an erasure came, unless that is known; the tombstone as it stands then.

@@ -23,10 +23,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from attrition.data.delta import AppendOnlyTable, transaction
+from attrition.data.delta import ProjectTable, transaction
 from attrition.errors import Fault, NotFound, PlatformError
 from attrition.monitoring.drift_report import DriftReport
 
@@ -53,24 +52,35 @@ class StoredReport:
         return {**self.report.to_dict(), "run_id": self.run_id}
 
 
-class DriftReports:
-    """The stored drift reports of a project: add, find, list.
+def _schema() -> pa.Schema:
+    import pyarrow as pa
 
-    Parameters
-    ----------
-    root
-        Folder or URI that holds one folder per table.
-    storage_options
-        Credentials and options of the object store; by default they come from the environment.
-    """
+    moment = pa.timestamp("us", "UTC")
+    return pa.schema(
+        [
+            pa.field("report_id", pa.string(), nullable=False),
+            pa.field("created_at", moment, nullable=False),
+            pa.field("reference", pa.string(), nullable=False),
+            pa.field("model_version", pa.string(), nullable=False),
+            pa.field("reference_digest", pa.string(), nullable=False),
+            pa.field("window", pa.string(), nullable=False),
+            pa.field("window_start", moment),
+            pa.field("window_end", moment),
+            pa.field("n_window", pa.int64(), nullable=False),
+            pa.field("level", pa.string(), nullable=False),
+            pa.field("drifted", pa.list_(pa.string()), nullable=False),
+            pa.field("run_id", pa.string(), nullable=False),
+            pa.field("document", pa.string(), nullable=False),
+        ]
+    )
 
-    def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
-        self.uri = f"{root.rstrip('/')}/{DRIFT_REPORTS}"
-        self._options = storage_options
 
-    @cached_property
-    def _table(self) -> AppendOnlyTable:
-        return AppendOnlyTable(self.uri, _schema(), statistics=("created_at",), storage_options=self._options)
+class DriftReports(ProjectTable):
+    """The stored drift reports of a project: add, find, list."""
+
+    _NAME = DRIFT_REPORTS
+    _columns = staticmethod(_schema)
+    _STATISTICS = ("created_at",)
 
     def add(self, report: DriftReport, run_id: str) -> bool:
         """Store a report; False when it is stored already.
@@ -162,26 +172,3 @@ class DriftReports:
             raise PlatformError(Fault(self.uri, "cannot be read", "", "try again")) from error
         rows.sort(key=lambda row: row["created_at"], reverse=True)
         return [StoredReport(DriftReport.from_dict(json.loads(row["document"])), row["run_id"]) for row in rows]
-
-
-def _schema() -> pa.Schema:
-    import pyarrow as pa
-
-    moment = pa.timestamp("us", "UTC")
-    return pa.schema(
-        [
-            pa.field("report_id", pa.string(), nullable=False),
-            pa.field("created_at", moment, nullable=False),
-            pa.field("reference", pa.string(), nullable=False),
-            pa.field("model_version", pa.string(), nullable=False),
-            pa.field("reference_digest", pa.string(), nullable=False),
-            pa.field("window", pa.string(), nullable=False),
-            pa.field("window_start", moment),
-            pa.field("window_end", moment),
-            pa.field("n_window", pa.int64(), nullable=False),
-            pa.field("level", pa.string(), nullable=False),
-            pa.field("drifted", pa.list_(pa.string()), nullable=False),
-            pa.field("run_id", pa.string(), nullable=False),
-            pa.field("document", pa.string(), nullable=False),
-        ]
-    )

@@ -17,15 +17,14 @@ Figures of populations, and nothing about one person, so nothing here is erased 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from attrition.data.delta import AppendOnlyTable
+from attrition.data.delta import ProjectTable
 from attrition.errors import Fault, NotFound, PlatformError
 from attrition.monitoring.performance_report import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     import pyarrow as pa
@@ -82,24 +81,31 @@ def _auc(auc: Estimate, admission: Estimate | None) -> tuple[int, float, float, 
     return auc.n, float(auc.value), float(auc.low), float(auc.high), admitted
 
 
-class PerformanceLog:
-    """Figures of a project: add, and the latest ones.
+def _schema() -> Any:
+    import pyarrow as pa
 
-    Parameters
-    ----------
-    root
-        Folder or URI that holds one folder per table.
-    storage_options
-        Credentials and options of the object store; by default they come from the environment.
-    """
+    moment = pa.timestamp("us", "UTC")
+    kinds: dict[str, pa.DataType] = {
+        "created_at": moment,
+        "version": pa.string(),
+        "kind": pa.string(),
+        "period": pa.string(),
+        "until": moment,
+        "n": pa.int64(),
+        "auc": pa.float64(),
+        "low": pa.float64(),
+        "high": pa.float64(),
+    }
+    fields = [pa.field(name, kind, nullable=False) for name, kind in kinds.items()]
+    return pa.schema([*fields, pa.field("admission_auc", pa.float64())])
 
-    def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
-        self.uri = f"{root.rstrip('/')}/{PERFORMANCE}"
-        self._options = storage_options
 
-    @cached_property
-    def _table(self) -> AppendOnlyTable:
-        return AppendOnlyTable(self.uri, _schema(), statistics=("created_at",), storage_options=self._options)
+class PerformanceLog(ProjectTable):
+    """Figures of a project: add, and the latest ones."""
+
+    _NAME = PERFORMANCE
+    _columns = staticmethod(_schema)
+    _STATISTICS = ("created_at",)
 
     def add(self, figures: Sequence[PerformanceFigure]) -> None:
         """Store figures.
@@ -131,22 +137,3 @@ class PerformanceLog:
             raise PlatformError(Fault(self.uri, "cannot be read", "", "try again")) from error
         figures = sorted((PerformanceFigure(**row) for row in rows), key=lambda each: (each.until, each.created_at))
         return {(figure.kind, figure.version): figure for figure in figures}
-
-
-def _schema() -> Any:
-    import pyarrow as pa
-
-    moment = pa.timestamp("us", "UTC")
-    kinds: dict[str, pa.DataType] = {
-        "created_at": moment,
-        "version": pa.string(),
-        "kind": pa.string(),
-        "period": pa.string(),
-        "until": moment,
-        "n": pa.int64(),
-        "auc": pa.float64(),
-        "low": pa.float64(),
-        "high": pa.float64(),
-    }
-    fields = [pa.field(name, kind, nullable=False) for name, kind in kinds.items()]
-    return pa.schema([*fields, pa.field("admission_auc", pa.float64())])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from attrition.evaluation.metrics import compare_auc
 from attrition.retraining.policy import RetrainingPolicy
 from attrition.retraining.simulation_report import RULE, Quarter, SimulationReport
 from attrition.serving.identifiers import uuid7
+from attrition.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,70 @@ POLICY = "retraining-simulation"
 MARK = "SIMULATED"
 """File in the folder of a simulated project."""
 _EMPTY = {"variant": "champion", "reason": "sole", "latency_us": 0}
+
+
+def run(
+    open_workspace: Callable[[Settings], Workspace],
+    settings: Settings,
+    world: World,
+    folder: str | Path,
+    *,
+    seed: int,
+    policy: RetrainingPolicy | str | Path = POLICY,
+    serve: bool = False,
+    on_quarter: Callable[[Quarter], None] | None = None,
+    on_step: Callable[[str], None] | None = None,
+) -> tuple[SimulationReport, list[Path]]:
+    """Run the loop on a company with a project of its own in `folder`; the report and its files.
+
+    Parameters
+    ----------
+    open_workspace
+        Opens the company's project.
+    settings
+        Have Ray, and host and port of the endpoint; nothing else of them is used.
+    folder
+        Replaced when there is an earlier simulation in it.
+    serve
+        Score over HTTP by Ray Serve; otherwise in batches.
+
+    Raises
+    ------
+    UsageError
+        `folder` holds something else.
+    InsufficientData, PlatformError
+        As of :func:`run_loop`.
+    """
+    home = empty_folder(folder)
+    # nothing from the environment but Ray: a simulation must not write to a company's stores
+    own = Settings.from_environment(
+        {},
+        home=home,
+        ray_address=settings.ray_address,
+        serve_host=settings.serve_host,
+        serve_port=settings.serve_port,
+    )
+    write_key(home / "keys" / "pseudonym.key", seed)
+    with ExitStack() as stack:
+        company = stack.enter_context(open_workspace(own))
+        scoring = None
+        if serve:
+            company.serving.require_free_port()
+            company.ray(serving=True)
+            served = stack.enter_context(open_workspace(own.model_copy(update={"tables": str(home / "served")})))
+            stack.callback(served.serving.down)
+            scoring = over_http(company, served)
+        report = run_loop(
+            company,
+            world,
+            seed=seed,
+            policy=policy,
+            scored_by="HTTP" if serve else "batch",
+            scoring=scoring,
+            on_quarter=on_quarter,
+            on_step=on_step,
+        )
+    return report, write_report(report, home)
 
 
 def run_loop(
