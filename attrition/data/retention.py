@@ -33,7 +33,7 @@ from attrition.data.tombstones import ERASURES, Tombstones
 from attrition.settings import load_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from deltalake import DeltaTable
@@ -98,6 +98,17 @@ def is_group_label(feature: str) -> bool:
     (True, True, False)
     """
     return feature == AGE or feature.endswith(CODE)
+
+
+def first_to_go(features: Sequence[str]) -> list[str]:
+    """Features that retention drops first: a row that has none of them any more cannot stand for its person.
+
+    Examples
+    --------
+    >>> first_to_go(["age", "department_code", "salary"]), first_to_go(["age"])
+    (['salary'], ['age'])
+    """
+    return [name for name in features if not is_group_label(name)] or list(features)
 
 
 @dataclass(frozen=True, slots=True)

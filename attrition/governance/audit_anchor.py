@@ -49,10 +49,10 @@ class Anchor:
         return Head.from_file(self.path) if self.path.exists() else None
 
     def keep(self, head: Head) -> None:
-        """Keep a head unless it is older than the one that is kept; a failure is no reason to stop."""
+        """Keep a head unless an older one of the same key; a failure is no reason to stop."""
         try:
             kept = self.read()
-            if kept is None or kept.sequence < head.sequence:
+            if kept is None or kept.public_key != head.public_key or kept.sequence < head.sequence:
                 replace(self.path, head.to_json().encode())
         except (OSError, ConfigError) as error:
             logger.debug("no head is kept beside the key: %s", error)

@@ -11,9 +11,9 @@ import math
 import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from attrition.errors import ConfigError
 from attrition.monitoring.gauges import GAUGES
@@ -41,9 +41,9 @@ class MonitorOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    refresh_seconds: float = 30.0
+    refresh_seconds: Annotated[float, Field(ge=1, le=3_600)] = 30.0
     """Between two readings; Prometheus usually scrapes every 15 to 60 s."""
-    live_rows: int = LIVE_ROWS
+    live_rows: Annotated[int, Field(ge=1, le=1_000_000)] = LIVE_ROWS
     """Predictions in the live view."""
     addresses: dict[str, str] = {}
     """Fields of :class:`~attrition.settings.Settings` that win over the replica's environment."""
@@ -89,10 +89,6 @@ class MonitorReplica:
         """Serve calls this; raises when nothing was read for too long, and Serve starts another process."""
         if time.monotonic() - self._read_at > self._options.refresh_seconds + _PATIENCE_SECONDS:
             raise RuntimeError("the monitor does not read its sources any more")
-
-    def live(self) -> dict[str, Any] | None:
-        """The live view as a JSON-ready document; None while there are too few predictions."""
-        return None if self._monitor.live is None else self._monitor.live.to_dict()
 
     def _run(self) -> None:
         while True:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attrition.data.predictions import FEATURE, PredictionTable
+from attrition.data.retention import first_to_go
 from attrition.evaluation.references import PROBABILITY
 from attrition.monitoring.drift import DriftPolicy, FeatureDrift, Level, compare, overall
 
@@ -139,7 +140,8 @@ class LastPredictions:
             return None
         counts = compute.value_counts(rows["version"]).to_pylist()
         version = max(counts, key=lambda each: (each["counts"], each["values"]))["values"]
-        return _of_version(rows.filter(compute.equal(rows["version"], version)), version)
+        found = _of_version(rows.filter(compute.equal(rows["version"], version)), version)
+        return found if found.n_rows else None
 
     def _features(self) -> Sequence[str]:
         from attrition.errors import NotFound
@@ -154,13 +156,14 @@ class LastPredictions:
 
 
 def _of_version(rows: pa.Table, version: str) -> Recent:
-    values = {name: _doubles(rows[name]) for name in rows.schema.names if name.startswith(FEATURE)}
-    known = np.zeros(rows.num_rows, bool)
-    for column in values.values():
-        known |= ~np.isnan(column)
+    names = [name.removeprefix(FEATURE) for name in rows.schema.names if name.startswith(FEATURE)]
+    values = {name: _doubles(rows[FEATURE + name]) for name in names}
     # of a feature that the version does not read there is no value at all
     read = {name: column for name, column in values.items() if not np.isnan(column).all()}
-    columns = {name.removeprefix(FEATURE): column[known] for name, column in read.items()}
+    known = np.zeros(rows.num_rows, bool)
+    for name in first_to_go(names):
+        known |= ~np.isnan(values[name])
+    columns = {name: column[known] for name, column in read.items()}
     columns[PROBABILITY] = _doubles(rows[PROBABILITY])[known]
     return Recent(version, rows["time"].to_numpy().astype("datetime64[us]")[known], columns)
 

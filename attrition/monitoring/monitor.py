@@ -18,7 +18,7 @@ from attrition.data.predictions import PREDICTIONS, PredictionTable
 from attrition.errors import AttritionError, InputError
 from attrition.monitoring.drift import DriftPolicy, Level
 from attrition.monitoring.drift_reports import DRIFT_REPORTS, DriftReports
-from attrition.monitoring.live import LIVE_ROWS, LastPredictions, LiveDrift, live_drift
+from attrition.monitoring.live import LIVE_ROWS, LastPredictions, live_drift
 from attrition.monitoring.performance_log import PERFORMANCE, PerformanceLog
 
 if TYPE_CHECKING:
@@ -71,8 +71,6 @@ class Monitor:
         self._references: dict[str, DriftReference] = {}
         self._refused: dict[str, datetime] = {}
         self._known: dict[str, list[Reading]] = {}
-        self.live: LiveDrift | None = None
-        """The last predictions against what their version was trained on; None while there are too few."""
 
     def read(self, now: datetime) -> list[Reading]:
         """Every gauge's value.
@@ -114,15 +112,14 @@ class Monitor:
     def _live(self, now: datetime) -> Iterator[Reading]:
         recent = self._last.read()
         yield "live_rows", (), float(recent.n_rows if recent else 0)
-        self.live = None
         if recent is None or recent.n_rows < self._policy.min_rows:
             return
         reference = self._reference_of(recent.version, now)
         if reference is None:
             return
-        self.live = live_drift(reference, recent, self._policy)
-        yield "live_drift_level", (), _LEVELS[self.live.level]
-        yield from _of_features("live_drift_magnitude", "live_mean_shift_percent", self.live.features)
+        live = live_drift(reference, recent, self._policy)
+        yield "live_drift_level", (), _LEVELS[live.level]
+        yield from _of_features("live_drift_magnitude", "live_mean_shift_percent", live.features)
 
     def _reference_of(self, version: str, now: datetime) -> DriftReference | None:
         if version not in self._references and now >= self._refused.get(version, now):

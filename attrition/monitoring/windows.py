@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from attrition.data.predictions import FEATURE, PredictionTable
-from attrition.data.retention import is_group_label
+from attrition.data.retention import first_to_go
 from attrition.errors import ExtractError, Fault, InsufficientData, PlatformError
 from attrition.evaluation.references import PROBABILITY
 from attrition.monitoring.buckets import parse_period
@@ -245,11 +245,8 @@ class LogPart:
             shadows = np.asarray(place["reason"].to_pylist(), object) == "shadow"
             values = {name: to_doubles(place[column]) for column, name in features.items()}
             known = np.zeros(batch.num_rows, bool)
-            kept_longer = all(map(is_group_label, values))
-            for name, column in values.items():
-                # retention leaves these after the others: a row that has nothing else is one whose features are gone
-                if kept_longer or not is_group_label(name):
-                    known |= ~np.isnan(column)
+            for name in first_to_go(list(values)):
+                known |= ~np.isnan(values[name])
             counts = known & ~shadows
             left_out = batch.num_rows - int(counts.sum())
             for version in sorted(set(versions[counts])):

@@ -22,7 +22,7 @@ from attrition.data.dataset import Dataset
 from attrition.data.outcomes import OutcomeTable
 from attrition.data.predictions import FEATURE, PredictionTable
 from attrition.data.quality import check_quality
-from attrition.errors import AttritionError, Fault, InsufficientData, NotFound
+from attrition.errors import AttritionError, Fault, InsufficientData, NotFound, PlatformError
 from attrition.evaluation.gates import GatePolicy
 from attrition.retraining.evidence import complete_until, the_champion
 from attrition.retraining.policy import Verdict
@@ -251,15 +251,23 @@ def refusal(
 def _sign_of_life(
     ledger: Ledger, holder: str, policy: RetrainingPolicy, clock: Callable[[], datetime], hooks: Hooks
 ) -> Hooks:
-    """Hooks that also prolong the lease: a search reports after every fold."""
+    """Hooks that also prolong the lease: a search reports after every fold.
+
+    They raise PlatformError when another process has taken the lease over: two would register two challengers.
+    """
+
+    def prolong() -> None:
+        if ledger.acquire(holder, clock(), policy.lease_minutes) is not None:
+            found = f"gave no sign of life for {policy.lease_minutes:g} minutes, and another process took over"
+            raise PlatformError(Fault("retraining", found, "", "raise lease_minutes in its policy"))
 
     def on_trial(update: Any) -> None:
-        ledger.acquire(holder, clock(), policy.lease_minutes)
+        prolong()
         if hooks.on_trial is not None:
             hooks.on_trial(update)
 
     def on_step(words: str) -> None:
-        ledger.acquire(holder, clock(), policy.lease_minutes)
+        prolong()
         hooks.step(words)
 
     return runs.Hooks(on_trial, on_step)

@@ -9,13 +9,15 @@ errors look at matured labels only, and the policy refuses a RETRAIN rule that r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from math import hypot
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from attrition.monitoring.buckets import Period
+from attrition.errors import UsageError
+from attrition.monitoring.buckets import Period, parse_span
 from attrition.settings import RETRAINING, config_file, load_yaml
 
 if TYPE_CHECKING:
@@ -95,6 +97,15 @@ class EvidenceRules(BaseModel):
     """Length of the buckets of matured predictions; the latest measured one is judged."""
     min_persons: Annotated[int, Field(ge=50)] = 200
     """Persons with a label below which a bucket is not measured."""
+
+    @field_validator("drift_window")
+    @classmethod
+    def _is_a_period(cls, text: str) -> str:
+        try:
+            parse_span(text, now=datetime(2000, 1, 1, tzinfo=UTC))
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return text
 
 
 class DataRules(BaseModel):

@@ -30,6 +30,7 @@ import pandas as pd
 
 from attrition.data.employees import EmployeeTable
 from attrition.data.predictions import FEATURE
+from attrition.data.retention import first_to_go
 from attrition.data.schema import EMPLOYEE_ID, SNAPSHOT_DATE, TARGET
 from attrition.errors import Fault, InsufficientData
 from attrition.monitoring.buckets import bucket_names, first_per_person
@@ -136,7 +137,7 @@ def assemble(
     names = list(history.schema.names)
     shadow = predictions["shadow_of"].notna()
     nobody = predictions["employee_id"].isna()
-    emptied = predictions[[FEATURE + name for name in names]].isna().all(axis=1)
+    emptied = predictions[[FEATURE + name for name in first_to_go(names)]].isna().all(axis=1)
     rows = predictions[~(shadow | nobody | emptied)].reset_index(drop=True)
     known = labelled(rows, outcomes, history.schema.horizon_days, as_of)
     mature = known[known["is_mature"]].reset_index(drop=True)
@@ -203,7 +204,8 @@ def _joined(history: EmployeeTable, new: pd.DataFrame, names: list[str]) -> Empl
     columns[TARGET] = new["label"].astype("int8")
     # the log holds no sensitive attributes, and a person's last known ones stay true. Newcomers have none: as a group
     # of their own they would be compared for being new, so theirs are missing, which is shown and not compared
-    latest = history.frame.drop_duplicates(EMPLOYEE_ID, keep="last").set_index(EMPLOYEE_ID)
+    by_date = history.frame.sort_values(SNAPSHOT_DATE, kind="stable")
+    latest = by_date.drop_duplicates(EMPLOYEE_ID, keep="last").set_index(EMPLOYEE_ID)
     for name in history.sensitive:
         columns[name] = latest[name].reindex(new["employee_id"]).fillna("").to_numpy()
     frame = pd.concat([history.frame, pd.DataFrame(columns)], ignore_index=True) if len(new) else history.frame

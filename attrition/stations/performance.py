@@ -112,10 +112,11 @@ class Performance:
                 period=period,
                 policy=rules,
             )
-            PerformanceLog(self._settings.tables).add(PerformanceFigure.of_report(report, now=present))
             entry.details |= {"as_of": moment.isoformat(), "rows": len(rows), "alerts": list(report.alerts)}
         if notify:
             self._alerts.settle(scope(version), report.to_alerts(), now=present)
+        # last, so that an alert is sent although the figures cannot be kept
+        PerformanceLog(self._settings.tables).add(PerformanceFigure.of_report(report, now=present))
         return report
 
     def estimate(
@@ -178,10 +179,11 @@ class Performance:
                 policy=rules,
                 baseline=package.evaluation.metrics.get("auc"),
             )
-            PerformanceLog(self._settings.tables).add(PerformanceFigure.of_estimate(estimate, now=present))
             entry.details |= {"window": window[:100], "estimate": True, "alerts": list(estimate.alerts)}
         if notify:
             self._alerts.settle(scope(version), estimate.to_alerts(), now=present)
+        # last, so that an alert is sent although the figures cannot be kept
+        PerformanceLog(self._settings.tables).add(PerformanceFigure.of_estimate(estimate, now=present))
         return estimate
 
     def _predictions(

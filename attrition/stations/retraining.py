@@ -126,9 +126,13 @@ class Retraining:
         """
         from attrition.admission.runs import Hooks
         from attrition.retraining.pipeline import Line, retrain
+        from attrition.retraining.policy import Verdict
 
         rules = _policy(policy)
         found = self._decided(rules, now or datetime.now(UTC), forced=force)
+        if force or found.decision.verdict is Verdict.RETRAIN:
+            for action in (Action.TRAIN, Action.REGISTER):  # before hours of work, not after
+                self._guard.require(action, SUBJECT)
         ledger = self._ledger()
         line = Line(
             self._settings, self._registry(), self._tables(), ledger, self._trained, self._register, self._stage

@@ -18,6 +18,7 @@ import numpy as np
 
 from attrition.data.predictions import FEATURE, PredictionTable, prediction_schema
 from attrition.data.schema import EMPLOYEE_ID
+from attrition.errors import Fault, UsageError
 from attrition.evaluation.auc import auc_delong
 from attrition.evaluation.metrics import compare_auc
 from attrition.retraining.policy import RetrainingPolicy
@@ -76,10 +77,14 @@ def run(
     Raises
     ------
     UsageError
-        `folder` holds something else.
+        `folder` holds something else; or `serve` on a Ray that is not the simulation's own.
     InsufficientData, PlatformError
         As of :func:`run_loop`.
     """
+    if serve and (settings.ray_address or settings.ray_service):
+        # there the endpoint may be a real one
+        remedy = "leave the Ray address out, so that it has a Ray of its own, or score in batches"
+        raise UsageError(Fault("simulation", "would serve on a cluster that others use", "", remedy))
     home = empty_folder(folder)
     # nothing from the environment but Ray: a simulation must not write to a company's stores
     own = Settings.from_environment(
@@ -193,8 +198,6 @@ def empty_folder(folder: str | Path) -> Path:
     """
     import shutil
     from pathlib import Path
-
-    from attrition.errors import Fault, UsageError
 
     home = Path(folder).expanduser().absolute()
     if home.exists() and any(home.iterdir()):

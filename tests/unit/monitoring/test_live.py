@@ -110,12 +110,20 @@ def test_shadows_other_versions_and_emptied_rows_do_not_count(tmp_path):
     log(tmp_path, people(300, 1), version="2.0.0")
     log(tmp_path, people(200, 2), at=START + timedelta(minutes=1), version="1.0.0")
     log(tmp_path, people(400, 3), at=START + timedelta(minutes=2), version="1.0.0", reason="shadow")
-    emptied = dict.fromkeys(NAMES, np.full(100, np.nan))
+    left = people(100, 5)
+    emptied = {name: left[name] if name in {"age", "department_code"} else np.full(100, np.nan) for name in NAMES}
     log(tmp_path, emptied, at=START + timedelta(minutes=3), version="2.0.0")
     log(tmp_path, {**people(50, 4), "extra": np.ones(50)}, at=START + timedelta(minutes=4), version="3.0.0")
     recent = LastPredictions(PredictionTable(str(tmp_path)), 5_000).read()
     assert (recent.version, recent.n_rows) == ("2.0.0", 300)
     assert "extra" not in recent.columns
+
+
+def test_nothing_is_recent_when_retention_has_emptied_all(tmp_path):
+    """Group labels alone are no view of anybody."""
+    left = people(100, 5)
+    log(tmp_path, {name: left[name] if name == "age" else np.full(100, np.nan) for name in NAMES})
+    assert LastPredictions(PredictionTable(str(tmp_path)), 5_000).read() is None
 
 
 def test_monitor_reads_what_there_is(tmp_path, reference):

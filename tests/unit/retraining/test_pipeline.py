@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from attrition.admission.runs import Recent
+from attrition.admission.runs import Hooks, Recent
 from attrition.data.tables import Tables
-from attrition.errors import InsufficientData, NotFound
+from attrition.errors import InsufficientData, NotFound, PlatformError
 from attrition.retraining.evidence import the_champion
-from attrition.retraining.ledger import Attempt
-from attrition.retraining.pipeline import Retraining, State, collect, refusal
+from attrition.retraining.ledger import Attempt, Ledger
+from attrition.retraining.pipeline import Retraining, State, _sign_of_life, collect, refusal
 from attrition.retraining.policy import DataRules, Decision, Evidence, RetrainingPolicy, Verdict
 from attrition.settings import Settings
 
@@ -47,6 +47,18 @@ def test_cooldown_and_budget(attempts, forced, state):
     assert (found and found[0]) == state
     if found:
         assert found[1]
+
+
+def test_whoever_lost_the_lease_stops(tmp_path):
+    """A process that gave no sign of life must not register beside the one that took over."""
+    ledger, said = Ledger(f"sqlite:///{tmp_path / 'governance.db'}"), []
+    hooks = _sign_of_life(ledger, "ada", POLICY, lambda: NOW, Hooks(on_step=said.append))
+    hooks.step("Searching")
+    assert ledger.acquire("bob", NOW + timedelta(minutes=POLICY.lease_minutes), POLICY.lease_minutes) is None
+    for sign in (lambda: hooks.step("Registering"), lambda: hooks.on_trial(None)):
+        with pytest.raises(PlatformError, match="another process took over"):
+            sign()
+    assert said == ["Searching"]
 
 
 def test_nothing_to_start_from(tmp_path):

@@ -6,10 +6,11 @@ import json
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from attrition.errors import ConfigError
 from attrition.evaluation.intervals import Estimate
-from attrition.retraining.policy import Covariates, Evidence, Realised, RetrainingPolicy, Verdict, decide
+from attrition.retraining.policy import Covariates, Evidence, EvidenceRules, Realised, RetrainingPolicy, Verdict, decide
 
 POLICY = RetrainingPolicy.load()
 MOVED = {"salary": 21.0, "tenure": -23.0, "work_hours": 15.1}
@@ -118,6 +119,13 @@ def test_faulty_rules_are_refused(tmp_path, when, verdict, said):
     path.write_text(yaml.safe_dump({"rules": [{"name": "mine", "verdict": verdict, "when": when}]}))
     with pytest.raises(ConfigError, match=said):
         RetrainingPolicy.load(path)
+
+
+def test_a_window_that_is_no_period_is_refused():
+    """It would be taken for a file, and drift would be unknown for ever."""
+    with pytest.raises(ValidationError, match="'7days' is none"):
+        EvidenceRules(drift_window="7days")
+    assert EvidenceRules(drift_window="36h").drift_window == "36h"
 
 
 def test_an_unknown_policy_names_the_shipped_ones():

@@ -81,8 +81,9 @@ def test_repeated_predictions_count_once():
 
 
 def test_what_teaches_nothing_is_counted():
-    """Shadows, rows without a person, rows whose features retention removed, outcomes of strangers."""
-    emptied = {FEATURE + name: [1.0, 1.0, 1.0, np.nan] for name in SCHEMA.names}
+    """Shadows, rows without a person, rows of which retention left group labels, outcomes of strangers."""
+    kept = {"age", "department_code"}
+    emptied = {FEATURE + name: [1.0, 1.0, 1.0, 1.0 if name in kept else np.nan] for name in SCHEMA.names}
     rows = predictions(
         ["p1", "p2", None, "p3"], ["2025-03-01"] * 4, shadow_of=[None, "01890a5d", None, None], **emptied
     )
@@ -90,6 +91,14 @@ def test_what_teaches_nothing_is_counted():
     assert len(table) == 201
     assert (counts.n_shadow, counts.n_without_person, counts.n_emptied, counts.n_unknown_persons) == (1, 1, 1, 1)
     assert "never predicted" in str(counts)
+
+
+def test_the_latest_attributes_count_in_whatever_order_they_stand():
+    """An extract may list the newest first."""
+    dates = pd.to_datetime(["2024-06-30"] * 100 + ["2024-01-31"] * 100)
+    known = history(employee_id=["p1"] * 200, snapshot_date=dates, gender=["female"] * 100 + ["male"] * 100)
+    table, _ = assemble(known, predictions(["p1"], ["2025-03-01"]), outcomes(), DataRules(), as_of=AS_OF)
+    assert table.frame["gender"].iloc[-1] == "female"
 
 
 def test_sensitive_attributes_are_those_of_the_snapshot():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from attrition import Workspace
 from attrition.data.maturity import matured_labels
 from attrition.errors import UsageError
 from attrition.retraining.simulated_world import HISTORY_QUARTERS, make_world
@@ -61,3 +62,11 @@ def test_what_cannot_be_simulated(changes, said):
     usual |= changes
     with pytest.raises(UsageError, match=said):
         make_world(usual.pop("n_quarters"), **usual)
+
+
+@pytest.mark.parametrize("where", [{"ray_address": "127.0.0.1:6379"}, {"ray_service": "hr/attrition"}])
+def test_a_simulation_serves_on_a_ray_of_its_own_only(tmp_path, where):
+    """On a cluster the endpoint may be the one that answers real requests; nothing is touched."""
+    with Workspace(home=tmp_path / "home", **where) as company, pytest.raises(UsageError, match="that others use"):
+        company.simulate(tmp_path / "simulated", serve=True)
+    assert not (tmp_path / "simulated").exists()
