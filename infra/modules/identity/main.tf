@@ -9,7 +9,7 @@ locals {
       reads  = []
       secrets = [
         "ray-auth-token", "redis-password", "database-url", "person-keys-url", "pseudonym-key", "audit-key",
-        "automation-api-key", "alert-urls",
+        "automation-api-key", "certifier-api-key", "alert-urls",
       ]
     }
     tuning = {
