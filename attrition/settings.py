@@ -39,6 +39,7 @@ _VARIABLES: tuple[tuple[str, str], ...] = (
     ("ATTRITION_PROMETHEUS_URL", "prometheus_url"),
     ("ATTRITION_PROMETHEUS_LABELS", "prometheus_labels"),
     ("ATTRITION_AUDIT_KEY_FILE", "audit_key_file"),
+    ("ATTRITION_AUDIT_EXPORT", "audit_export"),
     ("ATTRITION_EXPERIMENT", "experiment"),
     ("ATTRITION_ACCESS", "access"),
     ("ATTRITION_ACCESS_CONFIG", "access_config"),
@@ -74,6 +75,8 @@ class Settings(BaseModel):
     audit_key_file: Path | None = None
     """File of the key that signs the audit log's heads, created on first use; None means ``home/keys/audit.pem``. On a
     cluster mount the same one everywhere, outside the database."""
+    audit_export: str = ""
+    """Folder or URI that the audit log is exported to by schedule; the monitor looks there. Empty: no such schedule."""
     alert_urls: str = Field(default="", repr=False)
     """Apprise URLs that alerts are sent to, separated by blanks (a URL may hold commas). They hold secrets: never
     printed."""

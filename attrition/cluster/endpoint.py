@@ -119,8 +119,14 @@ def _addresses(settings: Settings) -> dict[str, str]:
 
     Everybody who may see the dashboard sees it, so an address with a password is left to the replica's environment.
     """
-    found = {"home": str(settings.home), "tables": settings.tables, "tracking_uri": settings.tracking_uri}
-    return {name: address for name, address in found.items() if "@" not in address or address.startswith("abfss:")}
+    found = {
+        "home": str(settings.home),
+        "tables": settings.tables,
+        "tracking_uri": settings.tracking_uri,
+        "audit_export": settings.audit_export,
+    }
+    public = {name: address for name, address in found.items() if "@" not in address or address.startswith("abfss:")}
+    return {name: address for name, address in public.items() if address}
 
 
 def _prediction_log(settings: Settings, config: ServeConfig) -> LogConfig | None:

@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from attrition.errors import ConfigError
+from attrition.governance.audit import AuditLog
+from attrition.governance.audit_export import Archive
 from attrition.monitoring.gauges import GAUGES
 from attrition.monitoring.live import LIVE_ROWS
 from attrition.monitoring.monitor import Monitor
+from attrition.serving.logs import join_serve
 from attrition.settings import Settings, config_faults
 
 if TYPE_CHECKING:
@@ -77,10 +80,13 @@ class MonitorReplica:
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
+        join_serve()
         self._options = MonitorOptions.model_validate(options)
         overrides: dict[str, Any] = dict(self._options.addresses)
         self._settings = Settings.from_environment(**overrides)
-        self._monitor = Monitor(self._settings.tables, self._reference, live_rows=self._options.live_rows)
+        self._monitor = Monitor(
+            self._settings.tables, self._reference, live_rows=self._options.live_rows, exported=self._exported
+        )
         self._export = GaugeExport()
         self._read_at = time.monotonic()
         threading.Thread(target=self._run, name="attrition-monitor", daemon=True).start()
@@ -103,6 +109,18 @@ class MonitorReplica:
         from attrition.registry.models import ModelRegistry  # it brings MLflow, which nothing else here needs
 
         return ModelRegistry(self._settings).load(version).drift_reference
+
+    def _exported(self) -> datetime | None:
+        """Until when the audit log is exported: now, when every event is."""
+        if not self._settings.audit_export:
+            return None
+        newest = Archive(self._settings.audit_export).newest()
+        if newest is None:
+            return None
+        with AuditLog.open(self._settings.database_url) as log:
+            last = log.records(limit=1)
+        is_complete = not last or last[-1].sequence <= newest.head.sequence
+        return datetime.now(UTC) if is_complete else datetime.fromisoformat(newest.head.time)
 
 
 def build(args: dict[str, Any]) -> Any:

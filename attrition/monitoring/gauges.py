@@ -46,6 +46,6 @@ GAUGES: Mapping[str, GaugeSpec] = {
     "table_rows": GaugeSpec("Rows of a table of the project.", ("table",)),
     "monitor_timestamp_seconds": GaugeSpec("When the monitor last read its sources, seconds since 1970.", ()),
     "monitor_failed_sources": GaugeSpec("Sources that it could not read then; their gauges keep their values.", ()),
-    "audit_export_timestamp_seconds": GaugeSpec("Last export of the audit log, seconds since 1970.", ()),
+    "audit_export_timestamp_seconds": GaugeSpec("Until when the audit log is exported, seconds since 1970.", ()),
 }
 """By name, without Ray's prefix. What there is no figure for is absent, or NaN when there was one."""

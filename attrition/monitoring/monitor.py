@@ -52,6 +52,8 @@ class Monitor:
         Predictions in the live view.
     policy
         What counts as drift there.
+    exported
+        Gives the time until which the audit log is exported; None: it never was.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Monitor:
         *,
         live_rows: int = LIVE_ROWS,
         policy: DriftPolicy | None = None,
+        exported: Callable[[], datetime | None] = lambda: None,
     ) -> None:
         self._root = tables
         self._policy = policy or DriftPolicy()
@@ -68,6 +71,7 @@ class Monitor:
         self._performance = PerformanceLog(tables)
         self._last = LastPredictions(PredictionTable(tables), live_rows)
         self._reference = reference
+        self._exported = exported
         self._references: dict[str, DriftReference] = {}
         self._refused: dict[str, datetime] = {}
         self._known: dict[str, list[Reading]] = {}
@@ -86,6 +90,7 @@ class Monitor:
             ("live", self._live),
             ("performance", self._figures),
             ("tables", self._tables),
+            ("the audit log", self._audit),
         ):
             try:
                 self._known[name] = list(source(now))
@@ -143,6 +148,11 @@ class Monitor:
     def _tables(self, _: datetime) -> Iterator[Reading]:
         for name in (PREDICTIONS, OUTCOMES, DRIFT_REPORTS, PERFORMANCE):
             yield "table_rows", (name,), float(n_rows(f"{self._root.rstrip('/')}/{name}"))
+
+    def _audit(self, _: datetime) -> Iterator[Reading]:
+        exported = self._exported()
+        if exported is not None:
+            yield "audit_export_timestamp_seconds", (), exported.timestamp()
 
 
 def _of_features(magnitude: str, shift: str, features: tuple[FeatureDrift, ...]) -> Iterator[Reading]:

@@ -18,6 +18,7 @@ from attrition.serving.explainer import ExplainerReplica, ExplainOptions
 from attrition.serving.fast_lane import FastLane, LaneOptions, MeanInFlight
 from attrition.serving.gateway import Gateway, Limits
 from attrition.serving.lane_middleware import open_lane
+from attrition.serving.logs import join_serve
 from attrition.serving.metrics import RayExport
 from attrition.serving.prediction_log import LogConfig, PredictionLog
 from attrition.serving.protocols import explain
@@ -65,6 +66,7 @@ class GatewayReplica:
         from attrition.registry.bundle import load_bundle
         from attrition.serving.placed import reach
 
+        join_serve()
         context = serve.get_replica_context()
         self._log = None if prediction_log is None else PredictionLog(LogConfig.model_validate(prediction_log))
         access_options = AccessOptions.model_validate(access or {})

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from attrition.errors import IntegrityError, NotFound, PlatformError
 from attrition.serving.identifiers import made_at
+from attrition.serving.logs import join_serve
 from attrition.serving.protocols import explain, problems
 from attrition.serving.records import RecordCodec
 from attrition.serving.spool_search import find_in_spools
@@ -179,6 +180,7 @@ class ExplainerReplica:
         from attrition.registry.bundle import load_explainer
         from attrition.serving.prediction_log import LogConfig
 
+        join_serve()
         find = None
         if prediction_log is not None:
             log = LogConfig.model_validate(prediction_log)

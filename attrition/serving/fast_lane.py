@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from attrition.serving import logs
 from attrition.serving.deadlines import Deadlines
 from attrition.serving.gateway import respond_problem
 from attrition.serving.identifiers import new_request_id
@@ -171,6 +172,7 @@ class FastLane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that the lane takes."""
         request_id, timeout = self._read(scope)
+        scope[logs.REQUEST_ID] = request_id
         reply = _Reply(send, ((REQUEST_ID, request_id),))
         in_flight, options = self.in_flight, self.options
         if in_flight.n >= self._limit:

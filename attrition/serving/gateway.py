@@ -24,6 +24,7 @@ from attrition.errors import AttritionError, ConfigError
 from attrition.serving import tracing
 from attrition.serving.compression import GZIP_NAMES, gunzip
 from attrition.serving.exchange import Exchange, answer_native
+from attrition.serving.logs import about
 from attrition.serving.metrics import Meter
 from attrition.serving.placed_exchange import answer_placed, translate_placed
 from attrition.serving.protocols import dispatch, explain, outcomes, problems
@@ -241,8 +242,9 @@ class Gateway:
             else:
                 exchange = Exchange(self.snapshot, path, scope["headers"], body)
                 answer = await answer_placed(exchange) if self.snapshot.placed else protocol(exchange)
-        except Exception:
-            logger.exception("A scoring request failed")
+        except Exception as error:
+            snapshot = exchange.snapshot if exchange is not None else None
+            logger.exception("A scoring request failed", extra=about(scope, snapshot, error))
             answer = problems.internal()
         if isinstance(answer, problems.Problem):
             self.meter.failed(answer.kind, exchange.refused_by if exchange is not None else None)
@@ -299,7 +301,7 @@ class Gateway:
                 return
             found = body if isinstance(body, problems.Problem) else await answer(body)
         except Exception:
-            logger.exception("A request could not be answered: %s", scope["path"])
+            logger.exception("A request could not be answered: %s", scope["path"], extra=about(scope))
             found = problems.internal()
         if isinstance(found, problems.Problem):
             await respond_problem(send, found)

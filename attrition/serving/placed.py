@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from attrition.errors import ConfigError
 from attrition.serving import row_batches
 from attrition.serving.batcher import Batcher
+from attrition.serving.logs import join_serve
 from attrition.serving.placement import PLACED, application_name
 from attrition.settings import config_faults
 
@@ -47,6 +48,7 @@ class PlacedReplica:
     def __init__(self, bundle: str, manifest_sha256: str) -> None:
         from attrition.registry.bundle import load_bundle
 
+        join_serve()
         self._scorer = load_bundle(bundle, manifest_sha256).scorer
 
     async def score(self, message: bytes) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrition.errors import VariantFailed
 from attrition.serving.exchange import Exchange
+from attrition.serving.logs import about
 from attrition.serving.placed_scoring import Unanswered, score_placed
 from attrition.serving.protocols import dispatch, native
 from attrition.serving.protocols.problems import Problem, internal, variant_unavailable
@@ -79,7 +80,7 @@ async def translate_placed(
     try:
         body = await read() if scope["method"] == "POST" else b""
     except Exception:
-        logger.exception("A request could not be read")
+        logger.exception("A request could not be read", extra=about(scope))
         body = internal()
 
     async def body_again() -> bytes | Problem | None:
@@ -91,8 +92,8 @@ async def translate_placed(
         return reply, None
     try:
         content = await answer_placed(asked)
-    except Exception:
-        logger.exception("A scoring request failed")
+    except Exception as error:
+        logger.exception("A scoring request failed", extra=about(scope, asked.snapshot, error))
         content = internal()
     answer = content if isinstance(content, Problem) else (content, asked.versions)
     return await dispatch.answer(scope, path, body_again, snapshot, predict), asked

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
+from attrition.serving.logs import about
 from attrition.serving.protocols import invocations, open_inference, problems
 from attrition.serving.protocols.messages import Call, Reply
 from attrition.serving.protocols.problems import Problem
@@ -80,6 +81,6 @@ async def answer(
         if isinstance(body, Problem):
             return protocol.refusal(body)
         return protocol.answer(Call(scope["method"], path, dict(scope["headers"]), body), snapshot, predict)
-    except Exception:
-        logger.exception("A request of the %s protocol failed", name)
+    except Exception as error:
+        logger.exception("A request of the %s protocol failed", name, extra=about(scope, snapshot, error))
         return protocol.refusal(problems.internal())

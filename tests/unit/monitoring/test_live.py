@@ -134,8 +134,8 @@ def test_monitor_reads_what_there_is(tmp_path, reference):
         asked.append(version)
         return reference
 
-    monitor = Monitor(str(tmp_path), of_version, live_rows=500)
     now = START + timedelta(hours=1)
+    monitor = Monitor(str(tmp_path), of_version, live_rows=500, exported=lambda: START)
     first = {(name, labels): value for name, labels, value in monitor.read(now)}
     assert first["live_rows", ()] == 0
     assert first["table_rows", ("predictions",)] == 0
@@ -156,6 +156,7 @@ def test_monitor_reads_what_there_is(tmp_path, reference):
     assert found["estimated_auc", ("1.0.0",)] == 0.88
     assert found["admission_auc", ("1.0.0",)] == 0.9
     assert found["table_rows", ("predictions",)] == 500
+    assert found["audit_export_timestamp_seconds", ()] == START.timestamp()
     assert found["monitor_failed_sources", ()] == 0
     monitor.read(now)
     assert asked == ["1.0.0"]
