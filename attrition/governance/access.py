@@ -201,6 +201,9 @@ class RolePolicy(BaseModel):
     ) -> None:
         """Return when a principal may approve what `authors` made.
 
+        A key that the approver made for an author is not refused: it looks as that of a colleague. The audit log says
+        who made it, and an identity provider's tokens leave no doubt.
+
         Parameters
         ----------
         approver
