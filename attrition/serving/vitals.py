@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 PATH = "/v1/vitals"
 
+QUESTION_SECONDS = 2.0
+"""How long one replica may take to tell."""
+
+LOOK_SECONDS = 4.0
+"""After this time no further question is asked."""
+
 EDGES = 0.0001 * 1.1 ** np.arange(130)
 """Upper, inclusive ends of the cells in seconds: from 0.1 ms to 22 s; what is slower is counted in one more cell."""
 
@@ -175,6 +181,8 @@ def parse(document: Mapping[str, Any]) -> Reading:
 def read(http: httpx.Client, url: str, n_replicas: int) -> list[Reading]:
     """One reading of each replica that the balancer let answer; most of the time that is all of them.
 
+    A replica that does not tell hides nothing of what others do. It all takes `LOOK_SECONDS` and one question at most.
+
     Parameters
     ----------
     url
@@ -185,18 +193,26 @@ def read(http: httpx.Client, url: str, n_replicas: int) -> list[Reading]:
     Raises
     ------
     ServingError
-        The endpoint does not answer, or not in this form.
+        No question was answered, or not in this form.
     """
     import httpx
 
     found: dict[str, Reading] = {}
-    try:
-        for _ in range(2 * max(1, n_replicas)):
-            reading = parse(http.get(url + PATH, headers=authorization()).raise_for_status().json())
+    failure: Exception | None = None
+    deadline = time.monotonic() + LOOK_SECONDS
+    for _ in range(2 * max(1, n_replicas)):
+        try:
+            answer = http.get(url + PATH, headers=authorization(), timeout=QUESTION_SECONDS)
+            reading = parse(answer.raise_for_status().json())
+        except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
+            failure = error
+        else:
             found[reading.replica] = reading
-            if len(found) >= n_replicas:
-                break
-    except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
-        why = f"HTTP {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
-        raise ServingError(Fault(url + PATH, f"does not tell how the variants do ({why})")) from error
+        if len(found) >= n_replicas or time.monotonic() > deadline:
+            break
+    if failure is not None and not found:
+        why = type(failure).__name__
+        if isinstance(failure, httpx.HTTPStatusError):
+            why = f"HTTP {failure.response.status_code}"
+        raise ServingError(Fault(url + PATH, f"does not tell how the variants do ({why})")) from failure
     return list(found.values())

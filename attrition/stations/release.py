@@ -357,7 +357,7 @@ class Release:
         self._store.latest()  # without a rollout there is nothing to wait for
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._connected())
-            http = stack.enter_context(httpx.Client(timeout=5.0))
+            http = stack.enter_context(httpx.Client())
 
             def vitals(served: Served) -> list[Reading]:
                 return read(http, served.status.url, served.status.replicas)

@@ -93,6 +93,38 @@ def test_every_replica_is_asked_for_a_few_times():
     assert [reading.replica for reading in found] == ["a", "b"]
 
 
+def test_a_sick_replica_hides_nothing_of_the_others():
+    """What the healthy ones tell is returned, before and after the sick one was asked."""
+    turn = iter([answer("a"), None, answer("b"), None, answer("a"), None])
+
+    def reply(request):
+        document = next(turn)
+        if document is None:
+            raise httpx.ReadTimeout("too slow", request=request)
+        return httpx.Response(200, json=document)
+
+    with httpx.Client(transport=httpx.MockTransport(reply)) as http:
+        found = vitals.read(http, "http://x", 3)
+    assert [reading.replica for reading in found] == ["a", "b"]
+
+
+def test_a_look_ends_in_time(monkeypatch):
+    """However many replicas keep one waiting; a question has its own end."""
+    monkeypatch.setattr(vitals, "LOOK_SECONDS", 0.0)
+    asked = []
+
+    def reply(request):
+        asked.append(request.extensions["timeout"]["read"])
+        raise httpx.ReadTimeout("too slow", request=request)
+
+    with (
+        httpx.Client(transport=httpx.MockTransport(reply)) as http,
+        pytest.raises(ServingError, match="ReadTimeout"),
+    ):
+        vitals.read(http, "http://x", 50)
+    assert asked == [vitals.QUESTION_SECONDS]
+
+
 @pytest.mark.parametrize(
     "reply",
     [httpx.Response(404), httpx.Response(200, text="hello"), httpx.Response(200, json={"replica": "a"})],
