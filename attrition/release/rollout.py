@@ -80,8 +80,6 @@ class Intent(_Frozen):
     decided_at: datetime
     asked_by: str = ""
     """Who asked for it; empty: the plan or the evidence did."""
-    done: tuple[str, ...] = ()
-    """What is done of it: ``traffic``, ``alias``."""
 
 
 class LogLine(_Frozen):
@@ -115,6 +113,8 @@ class Rollout(_Frozen):
     clock_from: datetime | None = None
     """From when dwell and limit count: later than `entered_at` by the time that it was paused."""
     paused_at: datetime | None = None
+    paused_from: Status | None = None
+    """What it goes back to when it is resumed."""
     intent: Intent | None = None
     reason: str = ""
     """Why it stands where it stands."""
@@ -170,23 +170,26 @@ class Rollout(_Frozen):
         if intent.step is None:
             assert intent.ends is not None
             text = f"{intent.ends.replace('_', ' ').lower()}: {self.champion} has all traffic ({intent.reason})"
-            ended = {"status": intent.ends, "reason": intent.reason, "intent": None, "trouble": "", "paused_at": None}
-            return self.noted(text, now, **ended)
+            ended = {"status": intent.ends, "reason": intent.reason, "intent": None, "trouble": ""}
+            return self.noted(text, now, **ended, paused_at=None, paused_from=None)
         step = self.plan.steps[intent.step]
-        entered = {"step": intent.step, "entered_at": now, "clock_from": now, "paused_at": None, "look": None}
+        entered = {"step": intent.step, "entered_at": now, "clock_from": now, "look": None}
         running = {"status": Status.RUNNING, "reason": intent.reason, "intent": None, "trouble": ""}
+        running |= {"paused_at": None, "paused_from": None}
         return self.noted(f"step {intent.step + 1}, {step.title}: {intent.reason}", now, **entered, **running)
 
     def paused(self, reason: str, now: datetime) -> Rollout:
         """Standing still."""
-        return self.noted(f"paused: {reason}", now, status=Status.PAUSED, paused_at=now, reason=reason)
+        pausing = {"status": Status.PAUSED, "paused_at": now, "paused_from": self.status, "reason": reason}
+        return self.noted(f"paused: {reason}", now, **pausing)
 
     def resumed(self, reason: str, now: datetime) -> Rollout:
         """Going on; the pause counts neither as dwell nor towards the limit."""
         clock = self.clock_from
         if clock is not None and self.paused_at is not None:
             clock += now - self.paused_at
-        return self.noted(reason, now, status=Status.RUNNING, paused_at=None, clock_from=clock, reason=reason)
+        going_on = {"status": self.paused_from or Status.RUNNING, "paused_at": None, "paused_from": None}
+        return self.noted(reason, now, **going_on, clock_from=clock, reason=reason)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready document."""
@@ -219,8 +222,9 @@ class Look:
     n_challenger: int
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready document."""
-        return {**self.analysis.to_dict(), "n_champion": self.n_champion, "n_challenger": self.n_challenger}
+        """JSON-ready document; when the step ends is the rollout's to say, as that depends on pauses."""
+        counts = {"n_champion": self.n_champion, "n_challenger": self.n_challenger}
+        return {**self.analysis.to_dict(), "ends": None, **counts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,17 +237,17 @@ class Seen:
         Which hard limit the challenger breaks; empty: none.
     look : Look or None
         The newest analysis of this step; None: there is none yet.
-    approved : bool
-        Somebody approved the version; asked only where a step wants to know.
+    approved : bool or None
+        Somebody approved the version; asked only where a step wants to know. None: there is no answer yet.
     foreign : str
         What somebody else made of the traffic; empty: it is as the step set it.
     request : Request or None
-        The oldest one that was not dealt with.
+        The oldest one that was not dealt with, rollbacks first.
     """
 
     breach: str = ""
     look: Look | None = None
-    approved: bool = False
+    approved: bool | None = False
     foreign: str = ""
     request: Request | None = None
 
@@ -254,7 +258,7 @@ def decide(rollout: Rollout, seen: Seen, now: datetime, correlation: str) -> Rol
     Parameters
     ----------
     rollout
-        Neither final nor with an intent.
+        Not final; with an intent only when a rollback is asked for, which replaces it.
     correlation
         Names the audit events of the intent, if there will be one.
     """
@@ -339,6 +343,8 @@ class _Moment:
             reason = _evidence(look)
             if not rollout.needs_approval or self.seen.approved:
                 return self.enter(rollout.step + 1, reason)
+            if self.seen.approved is None:
+                return rollout
             text = f"waits for an approval of {rollout.challenger}"
             return rollout.noted(f"{text}: {reason}", self.now, status=Status.WAITING, reason=text)
         if self.has_lasted(step.limit):

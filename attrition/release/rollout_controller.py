@@ -20,7 +20,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from attrition.errors import AttritionError, LeaseLost, NotFound, RayUnreachable, TrackingUnreachable
+from attrition.errors import (
+    AccessError,
+    AccessUnavailable,
+    AttritionError,
+    AuditUnavailable,
+    LeaseLost,
+    NotFound,
+    PlatformError,
+    RayUnreachable,
+    TrackingUnreachable,
+)
 from attrition.governance.actions import Action
 from attrition.release.rollout import Command, Rollout, Seen, Status, decide
 from attrition.release.rollout_guard import Watch, breach
@@ -47,7 +57,7 @@ RETRY_SECONDS = 60.0
 _PAUSE_SECONDS = 5.0
 """Between two attempts at a move that failed."""
 
-_TRANSIENT = (RayUnreachable, TrackingUnreachable)
+_TRANSIENT = (RayUnreachable, TrackingUnreachable, AuditUnavailable, AccessUnavailable)
 
 
 class Registry(Protocol):
@@ -106,20 +116,21 @@ class Controller:
         self._store = store
         self._lease = lease
         self._watch: Watch | None = None
-        self._analyst = ThreadPoolExecutor(1, thread_name_prefix="rollout analysis")
+        self._analyst = ThreadPoolExecutor(2, thread_name_prefix="rollout analysis")
         self._analysis: tuple[tuple[int, datetime | None], Future[Look]] | None = None
         self._look: tuple[tuple[int, datetime | None], Look] | None = None
         self._shown: Look | None = None
         self._next_look = 0.0
         self._retry_at = 0.0
-        self._trouble = ""
+        self._approval: Future[bool] | None = None
+        self._troubles: dict[str, str] = {}
 
     def close(self) -> None:
         """Let the analysis that is under way end."""
         self._analyst.shutdown(wait=True, cancel_futures=True)
 
     def run(self, on_change: Callable[[Rollout], None] = lambda _: None) -> Rollout:
-        """Drive the rollout to its end; the rollout as it ended.
+        """Drive the rollout to its end; the rollout as it ended. A database that does not answer is asked again.
 
         Raises
         ------
@@ -131,7 +142,14 @@ class Controller:
         shown: Rollout | None = None
         while True:
             began = time.monotonic()
-            rollout = self.tick()
+            try:
+                rollout = self.tick()
+            except LeaseLost:
+                raise
+            except PlatformError as error:  # the database, so it cannot be noted there
+                logger.warning("%s", error)
+                time.sleep(_PAUSE_SECONDS)
+                continue
             if rollout != shown:
                 on_change(rollout)
                 shown = rollout
@@ -162,13 +180,12 @@ class Controller:
             return self._troubled(str(error))
 
     def _go_on(self, rollout: Rollout) -> Rollout:
-        self._trouble = ""
         seen = self._see(rollout)
         after = decide(rollout, seen, datetime.now(UTC), secrets.token_hex(16))
-        if seen.look is not None and seen.look is not self._shown and after.intent is None:
+        if seen.look is not None and seen.look is not self._shown:
             self._shown = seen.look
             after = after.model_copy(update={"look": seen.look.to_dict()})
-        after = after.model_copy(update={"trouble": self._trouble})
+        after = after.model_copy(update={"trouble": "; ".join(self._troubles.values())})
         handled = None if seen.request is None else seen.request.id
         if after != rollout or handled is not None:
             self._store.save(after, self._lease.token, handled=handled)
@@ -193,15 +210,24 @@ class Controller:
             request=request,
         )
 
-    def _is_approved(self, rollout: Rollout, look: Look | None) -> bool:
-        """Whether somebody approved the challenger; not asked before it matters."""
+    def _is_approved(self, rollout: Rollout, look: Look | None) -> bool | None:
+        """Whether somebody approved the challenger; not asked before it matters, and not waited for: None until then."""
         if not rollout.needs_approval or (look is None and rollout.status is not Status.WAITING):
             return False
+        if self._approval is None:
+            self._approval = self._analyst.submit(self._ask_approval, rollout.challenger)
+        if not self._approval.done():
+            return None
+        asked, self._approval = self._approval, None
+        self._troubles.pop("approval", None)
         try:
-            return bool(self._world.registry().resolve(rollout.challenger).approval)
+            return asked.result()
         except AttritionError as error:  # waits; the evidence still counts
-            self._trouble = str(error)
+            self._troubles["approval"] = str(error)
             return False
+
+    def _ask_approval(self, version: str) -> bool:
+        return bool(self._world.registry().resolve(version).approval)
 
     def _breach(self, rollout: Rollout, served: Served) -> str:
         limits = rollout.plan.guard
@@ -212,17 +238,23 @@ class Controller:
 
     def _newest_look(self, rollout: Rollout) -> Look | None:
         """The last analysis of this step; begins another when it is time, and does not wait for it."""
+        if rollout.is_promoted:
+            return None
         key = (rollout.step, rollout.entered_at)
         if self._analysis is not None and self._analysis[1].done():
             of, future = self._analysis
             self._analysis = None
+            self._troubles.pop("analysis", None)
             try:
                 self._look = (of, future.result())
             except NotFound:  # nothing is logged yet
                 pass
             except AttritionError as error:  # the guard goes on
-                self._trouble = str(error)
-        if not rollout.is_promoted and self._analysis is None and time.monotonic() >= self._next_look:
+                self._troubles["analysis"] = str(error)
+            except Exception as error:
+                logger.exception("The analysis of the step failed")
+                self._troubles["analysis"] = f"the analysis failed: {type(error).__name__}"
+        if self._analysis is None and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + rollout.plan.look
             self._analysis = (key, self._analyst.submit(self._world.analyse, *self._question(rollout)))
         return self._look[1] if self._look is not None and self._look[0] == key else None
@@ -248,18 +280,26 @@ class Controller:
         except LeaseLost:
             raise
         except AttritionError as error:
-            age = datetime.now(UTC) - intent.decided_at
-            if intent.step is None or (isinstance(error, _TRANSIENT) and age < timedelta(seconds=RETRY_SECONDS)):
+            if intent.step is None:
+                raise
+            now, correlation = datetime.now(UTC), secrets.token_hex(16)
+            request = self._store.request(rollout)
+            if request is not None and request.command is Command.ROLLBACK:
+                undone = decide(rollout, Seen(request=request), now, correlation)
+                self._store.save(undone, self._lease.token, handled=request.id)
+                return self._carry_out(undone)
+            is_young = now - intent.decided_at < timedelta(seconds=RETRY_SECONDS)
+            if isinstance(error, AccessError) or (isinstance(error, _TRANSIENT) and is_young):  # somebody else may
                 raise
             reason = f"the step {rollout.plan.steps[intent.step].title} could not be entered: {error}"
-            undone = rollout.intending(
-                ends=Status.ROLLED_BACK, reason=reason, correlation=secrets.token_hex(16), now=datetime.now(UTC)
-            )
+            undone = rollout.intending(ends=Status.ROLLED_BACK, reason=reason, correlation=correlation, now=now)
             self._store.save(undone, self._lease.token)
             return self._carry_out(undone)
-        completed = self._store.latest().completed(datetime.now(UTC))
+        completed = rollout.completed(datetime.now(UTC))
         self._store.save(completed, self._lease.token)
         self._next_look = 0.0
+        self._approval = None
+        self._troubles.clear()
         if self._watch is not None:
             self._watch.reset()
         return completed
@@ -294,11 +334,9 @@ class Controller:
             self._lease.check()
             move(control, rollout, intent.step)
             entry.details["generation"] = control.show().traffic.generation
-            rollout = self._done(rollout, "traffic")
             if rollout.alias_moved:
                 self._lease.check()
                 entry.details["alias_champion"] = self._move_alias(rollout, to_challenger=is_promotion)
-                self._done(rollout, "alias")
 
     def _move_alias(self, rollout: Rollout, *, to_challenger: bool) -> str:
         """Have the alias ``champion`` say who answers; the version that it names then."""
@@ -309,16 +347,9 @@ class Controller:
             now = None
         if to_challenger and now != rollout.challenger:
             return registry.promote(rollout.challenger).version
-        if not to_challenger and now == rollout.challenger and rollout.alias_before is not None:
-            return registry.set_alias("champion", rollout.alias_before).version
+        if not to_challenger and now == rollout.challenger:
+            return registry.set_alias("champion", rollout.alias_before or rollout.champion).version
         return now or ""
-
-    def _done(self, rollout: Rollout, part: str) -> Rollout:
-        assert rollout.intent is not None
-        intent = rollout.intent.model_copy(update={"done": (*rollout.intent.done, part)})
-        noted = rollout.model_copy(update={"intent": intent})
-        self._store.save(noted, self._lease.token)
-        return noted
 
     def _troubled(self, why: str) -> Rollout:
         """The rollout with what keeps it from going on; noted once."""

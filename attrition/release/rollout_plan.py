@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _DAY = 86_400.0
+_UNLIMITED_DAYS = 3_660.0
+"""Of a step's experiment: the rollout itself ends a step at its limit, and pauses do not count towards that."""
 
 
 def seconds(value: object) -> object:
@@ -201,7 +203,7 @@ class RolloutPlan(_Strict):
             "ratio_alpha": self.analysis.ratio_alpha,
             "epochs": self.last,
             "min_employees": step.min_samples,
-            "max_days": step.limit / _DAY,
+            "max_days": _UNLIMITED_DAYS,
         }
         if step.shadow:
             return ExperimentPlan(design=Design.SHADOW, **fields)

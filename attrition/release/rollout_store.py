@@ -135,9 +135,10 @@ class RolloutStore:
         return self._database.run(insert)
 
     def request(self, rollout: Rollout) -> Request | None:
-        """The oldest request that was not dealt with."""
+        """The oldest request that was not dealt with; a rollback waits for no other."""
         table = self._requests
-        query = table.select().where(table.c.rollout == rollout.id, table.c.handled == 0).order_by(table.c.id).limit(1)
+        open_ = table.select().where(table.c.rollout == rollout.id, table.c.handled == 0)
+        query = open_.order_by(table.c.command != str(Command.ROLLBACK), table.c.id).limit(1)
         row = self._database.run(lambda connection: connection.execute(query).one_or_none())
         return None if row is None else Request(row.id, Command(row.command), row.actor, row.justification)
 

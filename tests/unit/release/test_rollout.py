@@ -31,9 +31,9 @@ def asked(command, why=""):
 
 
 def test_it_begins_with_the_first_step():
-    """Entered by an intent, which is not yet done."""
+    """Entered by an intent."""
     intent = after(rollout()).intent
-    assert (intent.step, intent.ends, intent.reason, intent.done) == (0, None, "started by ada", ())
+    assert (intent.step, intent.ends, intent.reason) == (0, None, "started by ada")
 
 
 @pytest.mark.parametrize("verdict", [Verdict.CONTINUE, Verdict.PROMOTE])
@@ -127,6 +127,16 @@ def test_an_approval_opens_the_step_that_asks_for_it():
     assert waiting.status is Status.WAITING
     assert after(waiting, 10_000, look=good) == waiting
     assert after(waiting, 3, look=good, approved=True).intent.step == LAST
+
+
+def test_a_pause_does_not_end_the_wait_for_an_approval():
+    """It is resumed as what it was; no limit ends it, and no new evidence is asked for."""
+    waiting = within(LAST - 1, status=Status.WAITING)
+    paused = after(waiting, 1, request=asked(Command.PAUSE))
+    resumed = after(paused, 2, request=asked(Command.RESUME))
+    assert (paused.status, resumed.status, resumed.paused_from) == (Status.PAUSED, Status.WAITING, None)
+    assert after(resumed, 10_000) == resumed
+    assert after(resumed, 3, approved=True).intent.step == LAST
 
 
 def test_somebody_elses_change_pauses():

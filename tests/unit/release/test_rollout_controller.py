@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from rollout_world import NEW, OLD, PLAN, Project, look, rollout
 
-from attrition.errors import LeaseLost, ServingError, TrackingUnreachable, UsageError
+from attrition.errors import (
+    AccessDenied,
+    AuditUnavailable,
+    LeaseLost,
+    PlatformError,
+    ServingError,
+    TrackingUnreachable,
+    UsageError,
+)
 from attrition.experiments.verdict import Verdict
 from attrition.release import rollout_controller, rollout_lease, rollout_store
 from attrition.release.rollout import Command, Status
@@ -171,7 +180,7 @@ def test_evidence_of_harm_rolls_back_after_a_breath(project):
     with project.controller() as controller:
         ended = ticks(controller, lambda r: r.status.is_final)
     assert (ended.status, ended.reason) == (Status.ROLLED_BACK, "error_rate is worse")
-    assert ended.look is None or ended.look["verdict"] == "ROLL_BACK"
+    assert (ended.look["verdict"], ended.look["n_challenger"]) == ("ROLL_BACK", 500)
 
 
 def test_a_version_that_cannot_be_loaded_is_undone(project):
@@ -209,6 +218,123 @@ def test_a_registry_that_is_down_is_waited_for_then_everything_goes_back(project
     assert (project.answering, project.alias) == ({OLD: 1.0}, OLD)
 
 
+def test_a_rollback_waits_for_no_older_request(project):
+    """Not for one that cannot be dealt with, as what is served cannot be seen."""
+    running = in_step(project, 1)
+    project.store.ask(running, Command.PAUSE, "ada", "")
+    project.store.ask(running, Command.ROLLBACK, "bea", "complaints")
+    show, asked = project.traffic.show, []
+
+    def unseen():
+        asked.append(1)
+        if len(asked) == 1:
+            raise ServingError("no answer")
+        return show()
+
+    with project.controller() as controller:
+        project.traffic.show = unseen
+        first = controller.tick()
+        controller._retry_at = 0.0
+        ended = controller.tick()
+    assert (first.intent.reason, ended.status) == ("complaints", Status.ROLLED_BACK)
+
+
+@pytest.mark.parametrize("error", [AccessDenied("may not promote"), AuditUnavailable("the log does not answer")])
+def test_who_may_not_enter_a_step_does_not_undo_the_rollout(project, error):
+    """It stays decided, for a controller that may, or until it can be recorded."""
+    in_step(project, LAST - 1)
+    project.look = look(Verdict.PROMOTE)
+    with project.controller() as controller:
+        append, project.guard.audit.append = project.guard.audit.append, lambda _event: raises(error)
+        refused = ticks(controller, lambda r: bool(r.trouble))
+        assert (refused.status, refused.intent.step, refused.trouble) == (Status.RUNNING, LAST, str(error))
+        project.guard.audit.append = append
+        controller._retry_at = 0.0
+        assert controller.tick().step == LAST
+    assert (project.answering, project.alias) == ({NEW: 1.0}, NEW)
+
+
+def raises(error):
+    raise error
+
+
+def test_a_rollback_replaces_a_step_that_cannot_be_entered(project):
+    """Also by somebody who may withdraw, but not promote, and while a platform is waited for."""
+    running = in_step(project, LAST - 1)
+    project.look = look(Verdict.PROMOTE)
+    refused = AccessDenied("may not promote")
+    with project.controller() as controller:
+        append = project.guard.audit.append
+        project.guard.audit.append = lambda e: raises(refused) if e.action == "traffic.promote" else append(e)
+        assert ticks(controller, lambda r: bool(r.trouble)).intent.step == LAST
+        project.store.ask(running, Command.ROLLBACK, "ada", "complaints")
+        controller._retry_at = 0.0
+        ended = controller.tick()
+    assert (ended.status, ended.reason, project.store.request(running)) == (Status.ROLLED_BACK, "complaints", None)
+    assert (project.answering, project.alias) == ({OLD: 1.0}, OLD)
+
+
+def test_an_analysis_that_breaks_keeps_the_guard_alive(project):
+    """Told until an analysis succeeds, by its kind alone; a breach is still acted on."""
+    in_step(project, 1)
+    project.look, works = look(Verdict.CONTINUE, 5), []
+    project._looked = lambda: project.look if works else raises(ValueError("a column is missing"))
+    project.readings = [Reading("a", 100.0, {NEW: Vitals(answered=10)})]
+    with project.controller() as controller:
+        ticks(controller, lambda r: bool(r.trouble))
+        assert {controller.tick().trouble for _ in range(5)} == {"the analysis failed: ValueError"}
+        works.append(1)
+        assert ticks(controller, lambda r: not r.trouble).look["verdict"] == "CONTINUE"
+        project.readings = [Reading("a", 101.0, {NEW: Vitals(answered=30, failed=20)})]
+        assert controller.tick().status is Status.ROLLED_BACK
+
+
+def test_a_database_that_is_away_for_a_moment_does_not_end_the_drive(project, monkeypatch):
+    """It is asked again."""
+    monkeypatch.setattr(rollout_controller, "_PAUSE_SECONDS", 0.01)
+    running = in_step(project, 1)
+    project.store.ask(running, Command.ROLLBACK, "ada", "complaints")
+    latest, failures = project.store.latest, [PlatformError("the database does not answer")] * 3
+    monkeypatch.setattr(project.store, "latest", lambda: raises(failures.pop()) if failures else latest())
+    with project.controller() as controller:
+        assert controller.run().status is Status.ROLLED_BACK
+    assert failures == []
+
+
+def test_a_withdrawn_version_does_not_keep_an_alias_that_nobody_had(project):
+    """The champion answers, so it gets the alias."""
+    moved = in_step(project, LAST, alias_moved=True, alias_before=None)
+    project.registry.promote(NEW)
+    project.store.ask(moved, Command.ROLLBACK, "ada", "complaints")
+    with project.controller() as controller:
+        assert controller.tick().status is Status.ROLLED_BACK
+    assert (project.answering, project.alias) == ({OLD: 1.0}, OLD)
+
+
+def test_a_registry_that_hangs_does_not_blind_the_guard(project):
+    """The approval is asked for beside it; one that was given before is not waited for."""
+    steps = [*PLAN.steps[:-1], PLAN.steps[-1].model_copy(update={"approval": True})]
+    in_step(project, LAST - 1, plan=PLAN.model_copy(update={"steps": tuple(steps)}))
+    project.look = look(Verdict.PROMOTE)
+    project.registry.approve(NEW)
+    resolve, answers = project.registry.resolve, threading.Event()
+
+    def slow(name):
+        answers.wait(10)
+        return resolve(name)
+
+    project.registry.resolve = slow
+    with project.controller() as controller:
+        waiting = ticks(controller, lambda r: r.look is not None)
+        began = time.monotonic()
+        assert controller.tick() == waiting
+        assert time.monotonic() - began < 1
+        assert waiting.status is Status.RUNNING
+        answers.set()
+        promoted = ticks(controller, lambda r: r.step == LAST)
+    assert not any("waits for" in line.text for line in promoted.log)
+
+
 def test_somebody_elses_change_pauses(project):
     """A person's change wins; `resume` puts the step's traffic back."""
     running = in_step(project, 1)
@@ -233,7 +359,7 @@ def test_an_approval_is_waited_for(project):
         assert project.answering == {OLD: 0.7, NEW: 0.3}
         assert NEW in waiting.reason
         project.registry.approve(NEW)
-        assert controller.tick().step == LAST
+        ticks(controller, lambda r: r.step == LAST)
     assert project.alias == NEW
 
 
