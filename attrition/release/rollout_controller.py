@@ -211,7 +211,7 @@ class Controller:
         )
 
     def _is_approved(self, rollout: Rollout, look: Look | None) -> bool | None:
-        """Whether somebody approved the challenger; not asked before it matters, and not waited for: None until then."""
+        """Whether somebody approved the challenger; not asked before it matters, nor waited for: None until then."""
         if not rollout.needs_approval or (look is None and rollout.status is not Status.WAITING):
             return False
         if self._approval is None:

@@ -166,16 +166,16 @@ class Release:
             Action.TRAFFIC_CHANGE, f"rollout of {ref}", justification=justification, details={"start": ref}
         ) as entry:
             faults: list[Fault] = []
-            loaded, package = None, None
+            loaded, package, version = None, None, ref
             try:
                 loaded = RolloutPlan.load(plan)
             except ConfigError as error:
                 faults += error.faults
             try:
-                package = self._registry().load(self._registry().resolve(ref).version)
+                version = self._registry().resolve(ref).version
+                package = self._registry().load(version)
             except NotFound as error:
                 faults += error.faults or [Fault(f"version {ref}", "does not exist any more")]
-            version = ref if package is None else self._registry().resolve(ref).version
             served = _served(self._control(entry.actor))
             traffic = None if served is None else served.traffic
             faults += start_faults(
@@ -244,13 +244,20 @@ class Release:
             There is no cluster that outlives this process.
         NotAuthenticated, AccessDenied
             Access is closed, and the cluster's processes have no key, or one that may not promote.
+        PlatformError
+            The actor does not drive the rollout.
         """
         from attrition.stations.rollout_actor import start_actor
 
         self._guard.require(Action.TRAFFIC_CHANGE, "rollout")
         name = start_actor(self._settings)
         deadline = time.monotonic() + HANDLED_SECONDS
-        while self._store.holder() is None and self._store.active() is not None and time.monotonic() < deadline:
+        while self._store.holder() is None and (rollout := self._store.active()) is not None:
+            if time.monotonic() > deadline:
+                found = f"the actor {name} does not drive it after {HANDLED_SECONDS:.0f} s"
+                raise PlatformError(
+                    Fault(f"rollout {rollout.id}", found, rollout.trouble, "drive it here: attrition release run")
+                )
             time.sleep(0.1)
         return name
 
@@ -299,7 +306,7 @@ class Release:
                 self._require_approval(running)
             number = self._store.ask(running, command, entry.actor, justification or "")
             deadline = time.monotonic() + HANDLED_SECONDS
-            while not self._store.is_handled(number) or self._store.latest().intent is not None:
+            while self._is_open(running, number):
                 if self._store.holder() is None:
                     with contextlib.suppress(UsageError), self._controller(patience_seconds=0.0) as controller:
                         controller.tick()
@@ -311,6 +318,12 @@ class Release:
                     )
                 time.sleep(0.1)
             return RolloutStatus(self._store.latest(), self._store.holder())
+
+    def _is_open(self, rollout: Rollout, request: int) -> bool:
+        """Whether a request is still to be dealt with: not when the rollout has ended, whatever ended it."""
+        is_handled = self._store.is_handled(request)
+        active = self._store.active()
+        return active is not None and active.id == rollout.id and not (is_handled and active.intent is None)
 
     def _require_approval(self, running: Rollout) -> None:
         version = running.challenger

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
-from rollout_world import rollout
+from rollout_world import NEW, NOW, OLD, rollout
 
 from attrition.errors import AccessDenied, ConfigError, PlatformError, UsageError
 from attrition.governance.access_keys import KeyStore, make_key
+from attrition.governance.guard import Guard
+from attrition.release.rollout import Status
 from attrition.release.rollout_store import RolloutStore
 from attrition.settings import Settings
 from attrition.stations import release as station
+from attrition.stations import rollout_actor
 from attrition.workspace import Workspace
 
 
@@ -69,3 +74,51 @@ def test_a_request_that_nobody_deals_with(tmp_path, monkeypatch):
         with pytest.raises(PlatformError, match=r"did not pause within 0 s; Ray does not answer"):
             workspace.release.pause()
     assert store.request(begun).command == "pause"
+
+
+def test_a_request_that_the_end_of_the_rollout_came_before(tmp_path, monkeypatch):
+    """The asker sees how it ended, at once."""
+    monkeypatch.setattr(station, "HANDLED_SECONDS", 5.0)
+    with Workspace(home=tmp_path) as workspace:
+        workspace.settings.prepare_home()
+        store = RolloutStore(workspace.settings.database_url)
+        begun = store.begin(lambda number: rollout(id=number))
+        token = store.acquire("somebody")
+        ended = begun.noted("the guard", NOW, status=Status.ROLLED_BACK)
+        timer = threading.Timer(0.2, lambda: store.save(ended, token))
+        timer.start()
+        assert workspace.release.pause().rollout.status is Status.ROLLED_BACK
+        timer.join()
+
+
+def test_an_actor_that_does_not_drive_is_no_success(tmp_path, monkeypatch):
+    """It is told who can; without a rollout there is nothing to drive."""
+    monkeypatch.setattr(station, "HANDLED_SECONDS", 0.1)
+    monkeypatch.setattr(rollout_actor, "start_actor", lambda _settings: "attrition-rollout")
+    with Workspace(home=tmp_path) as workspace:
+        workspace.settings.prepare_home()
+        store = RolloutStore(workspace.settings.database_url)
+        assert workspace.release.detach() == "attrition-rollout"
+        store.begin(lambda number: rollout(id=number))
+        with pytest.raises(PlatformError, match=r"does not drive it .* attrition release run"):
+            workspace.release.detach()
+        store.acquire("the actor")
+        assert workspace.release.detach() == "attrition-rollout"
+
+
+def test_an_alias_that_moves_meanwhile_names_one_version(tmp_path):
+    """What is checked is what is rolled out: the alias is looked up once."""
+    versions = iter([NEW, OLD])
+    loaded = []
+
+    def load(version):
+        loaded.append(version)
+        return SimpleNamespace(verdict=SimpleNamespace(admits=False, outcome="fail", results=()))
+
+    registry = SimpleNamespace(resolve=lambda _ref: SimpleNamespace(version=next(versions)), load=load)
+    settings = Settings.from_environment({}, home=tmp_path)
+    release = station.Release(settings, Guard(settings), lambda: registry, lambda _ref: None, None)
+    with pytest.raises(ConfigError) as raised:
+        release.start("candidate", unapproved(tmp_path))
+    assert loaded == [NEW]
+    assert f"version {NEW}: did not pass its gates" in str(raised.value)
