@@ -144,9 +144,12 @@ class ExperimentRecords:
         """Store a look; its number among those of the experiment, from 0."""
         from sqlalchemy import func, select
 
-        table = _tables().tables[LOOKS]
+        table, experiments = (_tables().tables[each] for each in (LOOKS, EXPERIMENTS))
+        # changes nothing, but whoever adds a look at the same time waits here, in every database
+        turn = experiments.update().where(experiments.c.name == name).values(name=name)
 
         def work(connection: Connection) -> int:
+            connection.execute(turn)
             count = select(func.count()).select_from(table).where(table.c.experiment == name)
             number = int(connection.execute(count).scalar_one())
             connection.execute(table.insert(), {"experiment": name, "document": json.dumps(document, allow_nan=False)})

@@ -63,6 +63,11 @@ def end_run(settings: Settings, run_id: str, status: str = "FINISHED") -> None:
     connect(settings).set_terminated(run_id, status)
 
 
+def has_ended(settings: Settings, run_id: str) -> bool:
+    """Whether the run is marked as ended."""
+    return connect(settings).get_run(run_id).info.end_time is not None
+
+
 def look_metrics(analysis: Analysis) -> dict[str, float]:
     """Metrics by name, ``difference.<metric>``, ``low.<metric>`` ...; what is undefined or infinite is left out."""
     found: dict[str, float] = {}

@@ -152,13 +152,15 @@ class Experiments:
             run_id = ""
             try:
                 run_id = tracking.begin_run(self._settings, fixed)
-                if change_traffic:
-                    self._give_traffic(fixed, justification)
                 records.set_run(fixed.name, run_id)
+                if change_traffic:  # last: it is not taken back
+                    self._give_traffic(fixed, justification)
             except BaseException:
-                records.discard(fixed.name)
-                if run_id:
-                    tracking.end_run(self._settings, run_id, "FAILED")
+                try:
+                    if run_id:
+                        tracking.end_run(self._settings, run_id, "FAILED")
+                finally:
+                    records.discard(fixed.name)
                 raise
             return records.get(fixed.name)
 
@@ -252,11 +254,16 @@ class Experiments:
             plan = experiment.plan
             entry.model_version = f"{plan.control}, {plan.challenger}"
             entry.details |= {"experiment": plan.name, "stopped": True, "verdict": experiment.verdict or None}
-            if not records.stop(plan.name, now or datetime.now(UTC)):
+            stopped = records.stop(plan.name, now or datetime.now(UTC))
+            run_id = experiment.run_id
+            # a stop that MLflow did not answer is finished by the next one
+            is_open = bool(run_id) and (stopped or not tracking.has_ended(self._settings, run_id))
+            if not stopped and not is_open:
                 raise UsageError(
                     Fault(f"experiment {plan.name}", "was stopped before", "", "attrition experiment list")
                 )
-            tracking.end_run(self._settings, experiment.run_id)
+            if is_open:
+                tracking.end_run(self._settings, run_id)
             return records.get(plan.name)
 
     def _with_versions(self, plan: ExperimentPlan) -> ExperimentPlan:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 
 import pytest
 
@@ -36,6 +38,21 @@ def test_what_was_started_is_there_for_everybody(url):
     assert ExperimentRecords(url).stop("first", NOW + timedelta(hours=1))
     assert not records.stop("first", NOW)
     assert records.get("first").stopped_at == NOW + timedelta(hours=1)
+
+
+def test_looks_at_once_have_numbers_of_their_own(url):
+    """Whoever comes second waits for its turn to count."""
+    ExperimentRecords(url).start(make_plan("first"), actor="ann", now=NOW)
+    barrier = Barrier(6)
+
+    def add(_):
+        records = ExperimentRecords(url)
+        barrier.wait(10)
+        return [records.add_look("first", {"verdict": "CONTINUE"}) for _ in range(5)]
+
+    with ThreadPoolExecutor(6) as pool:
+        numbers = [number for found in pool.map(add, range(6)) for number in found]
+    assert sorted(numbers) == list(range(30))
 
 
 def test_one_runs_at_a_time_and_names_are_not_used_twice(url):
