@@ -175,6 +175,31 @@ def latest(history: pd.DataFrame) -> pd.DataFrame:
     return ordered.drop_duplicates("employee_id", keep="last").sort_values("employee_id", ignore_index=True)
 
 
+def complete_until(history: pd.DataFrame, now: datetime) -> datetime | None:
+    """Moment up to which outcomes count as complete: the latest at which any was observed, but not later than now.
+
+    Who is not known to have left by then counts as employed. So a statement that is dated in the future completes
+    nothing beyond now.
+
+    Parameters
+    ----------
+    history : DataFrame
+        Of :meth:`OutcomeTable.history`.
+    now
+        With a time zone.
+
+    Returns
+    -------
+    datetime or None
+        None when no outcome was observed by now.
+    """
+    observed = history[OBSERVED_AT]
+    if not (observed <= now).any():
+        return None
+    latest_observed: datetime = observed.max().to_pydatetime()
+    return min(latest_observed, now)
+
+
 def _new_statements(statements: pd.DataFrame, known: pd.DataFrame, now: datetime) -> pd.DataFrame:
     """Statements that are not in `known`, each once, with `now` where the sender gave no time."""
     import pandas as pd

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from attrition.data.outcomes import OutcomeTable
+from attrition.data.outcomes import OutcomeTable, complete_until
 from attrition.experiments.collection import Outcomes, collect
 from attrition.experiments.epochs import find_spans
 from attrition.experiments.verdict import judge
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from attrition.experiments.samples import Errors, Samples
 
 
-def complete_until(known: pd.DataFrame) -> datetime | None:
-    """The latest moment at which any outcome was observed, not later than now; None without any."""
-    if known.empty:
-        return None
-    latest: datetime = known["observed_at"].max().to_pydatetime()
-    return min(latest, datetime.now(UTC))
-
-
 @dataclass(frozen=True)
 class Evidence:
     """Judges steps by what is in the tables.
@@ -43,14 +35,14 @@ class Evidence:
     application : str or None
         Name of the Serve application; None: the one that was changed last.
     labels_until : callable
-        From the recorded outcomes to the moment up to which they are complete, None when they never are. The default
-        trusts the latest observation; a replay in compressed time knows better.
+        From the history of outcomes and now to the moment up to which they are complete, None when they never are. The
+        default trusts the latest observation; a replay in compressed time knows better.
     """
 
     tables: str
     horizon_days: Callable[[str], int]
     application: str | None = None
-    labels_until: Callable[[pd.DataFrame], datetime | None] = complete_until
+    labels_until: Callable[[pd.DataFrame, datetime], datetime | None] = complete_until
 
     def look(self, plan: ExperimentPlan, since: datetime, errors: Mapping[str, Errors]) -> Look:
         """The analysis of what happened since a step's traffic was confirmed.
@@ -74,16 +66,16 @@ class Evidence:
             find_spans(changes, plan, since=since, until=now),
             self.tables,
             as_of=now,
-            outcomes=self._outcomes(plan.control),
+            outcomes=self._outcomes(plan.control, now),
             count_errors=lambda version, _start, _end, _shadow: errors.get(version),
         )
         n_champion, n_challenger = _employees(samples)
         return Look(judge(plan, samples), n_champion, n_challenger)
 
-    def _outcomes(self, version: str) -> Outcomes | None:
-        known = OutcomeTable(self.tables).current()
-        until = self.labels_until(known)
-        return None if until is None else Outcomes(known, until, self.horizon_days(version))
+    def _outcomes(self, version: str, now: datetime) -> Outcomes | None:
+        table = OutcomeTable(self.tables)
+        until = self.labels_until(table.history(), now)
+        return None if until is None else Outcomes(table.current(until), until, self.horizon_days(version))
 
 
 def _employees(samples: Samples) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrition.data.outcomes import OBSERVED_AT, OutcomeTable
+from attrition.data.outcomes import OutcomeTable, complete_until
 from attrition.data.predictions import PredictionTable
 from attrition.errors import ExtractError, Fault, InsufficientData, NotFound
 from attrition.evaluation.references import PROBABILITY
@@ -140,13 +140,6 @@ def _performance(
     outcomes = OutcomeTable(settings.tables)
     realised = _realised(rows, outcomes, package, version, rules, now, missing)
     return realised, _estimated(rows, package, version, rules, now, missing)
-
-
-def complete_until(outcomes: pd.DataFrame, now: datetime) -> datetime | None:
-    """Moment up to which outcomes are complete: the latest at which any was observed; None without any."""
-    seen = outcomes[outcomes[OBSERVED_AT] <= now]
-    latest: datetime | None = None if seen.empty else seen[OBSERVED_AT].max().to_pydatetime()
-    return latest
 
 
 def _realised(

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrition.admission import runs
 from attrition.data.dataset import Dataset
-from attrition.data.outcomes import OutcomeTable
+from attrition.data.outcomes import OutcomeTable, complete_until
 from attrition.data.predictions import FEATURE, PredictionTable
 from attrition.data.quality import check_quality
 from attrition.errors import AttritionError, Fault, InsufficientData, NotFound, PlatformError
 from attrition.evaluation.gates import GatePolicy
-from attrition.retraining.evidence import complete_until, the_champion
+from attrition.retraining.evidence import the_champion
 from attrition.retraining.policy import Verdict
 from attrition.retraining.records import assemble, imported
 from attrition.training.plan import SearchPlan

@@ -295,7 +295,7 @@ class Experiments:
     def _samples(self, experiment: Experiment, now: datetime) -> Samples:
         from dataclasses import replace
 
-        from attrition.data.outcomes import OutcomeTable
+        from attrition.data.outcomes import OutcomeTable, complete_until
         from attrition.experiments.collection import Outcomes, collect
         from attrition.experiments.epochs import find_spans
         from attrition.experiments.prometheus import Prometheus
@@ -305,13 +305,11 @@ class Experiments:
         until = now if experiment.stopped_at is None else min(now, experiment.stopped_at)
         changes = TrafficHistory(settings.tables).changes(settings.serve_application)
         spans = find_spans(changes, plan, since=experiment.started_at, until=until)
-        known = OutcomeTable(settings.tables).current()
+        table = OutcomeTable(settings.tables)
+        known_until = complete_until(table.history(), now)
         outcomes = None
-        if not known.empty:
-            complete_until = min(known["observed_at"].max().to_pydatetime(), now)
-            horizon = self._horizon_days(plan)
-            current = OutcomeTable(settings.tables).current(complete_until)
-            outcomes = Outcomes(current, complete_until, horizon)
+        if known_until is not None:
+            outcomes = Outcomes(table.current(known_until), known_until, self._horizon_days(plan))
         server = Prometheus(settings.prometheus_url, settings.prometheus_labels) if settings.prometheus_url else None
         samples = collect(
             plan,

@@ -101,7 +101,7 @@ class Performance:
             version = None if ref is None else self._registry().resolve(ref).version
             entry.model_version = version
             outcomes = OutcomeTable(self._settings.tables)
-            moment = _complete_until(outcomes.current(), present) if as_of is None else in_utc(as_of)
+            moment = _known_until(outcomes.history(), present) if as_of is None else in_utc(as_of)
             rows = self._predictions(version)
             report = assess_performance(
                 rows,
@@ -152,7 +152,7 @@ class Performance:
         ConfigError, UsageError
             Policy or window cannot be used.
         """
-        from attrition.data.outcomes import OutcomeTable
+        from attrition.data.outcomes import OutcomeTable, complete_until
         from attrition.monitoring.buckets import parse_span
         from attrition.monitoring.performance_log import PerformanceFigure, PerformanceLog
         from attrition.monitoring.performance_policy import PerformancePolicy
@@ -166,8 +166,8 @@ class Performance:
             entry.model_version = version
             package = self._registry().load(version)
             outcomes = OutcomeTable(self._settings.tables)
-            known = outcomes.current()
-            moment = None if known.empty else (_complete_until(known, present) if as_of is None else in_utc(as_of))
+            known = outcomes.history()
+            moment = complete_until(known, present) if as_of is None or known.empty else in_utc(as_of)
             estimate = estimate_window(
                 self._predictions(version, *period),
                 None if moment is None else outcomes.current(moment),
@@ -210,10 +210,11 @@ class Performance:
         return found
 
 
-def _complete_until(outcomes: pd.DataFrame, now: datetime) -> datetime:
-    """The latest moment at which any outcome was observed, not later than now."""
-    if outcomes.empty:
+def _known_until(history: pd.DataFrame, now: datetime) -> datetime:
+    from attrition.data.outcomes import complete_until
+
+    moment = complete_until(history, now)
+    if moment is None:
         remedy = "record who left, and when: attrition outcomes import FILE"
         raise NotFound(Fault("outcomes", "none was recorded, so no prediction has a label", "", remedy))
-    latest: datetime = outcomes["observed_at"].max().to_pydatetime()
-    return min(latest, now)
+    return moment

@@ -158,7 +158,7 @@ def project(ray_cluster, tmp_path_factory):
         outcomes.write_text("\n".join(["employee_id,left_on", *rows]) + "\n")
         workspace.outcomes.load(outcomes)
         until = datetime.now(UTC) + timedelta(days=400)
-        object.__setattr__(workspace.release.evidence, "labels_until", lambda known: until)
+        object.__setattr__(workspace.release.evidence, "labels_until", lambda known, now: until)
         status = workspace.serving.up(CHAMPION, config=_written(folder, document))
         yield Project(workspace, status.url, faults, people)
     assert endpoint.down(settings)

@@ -11,7 +11,7 @@ import pytest
 from deltalake import DeltaTable
 
 from attrition.data.outcome_files import read_outcomes
-from attrition.data.outcomes import OutcomeTable, Recorded
+from attrition.data.outcomes import OutcomeTable, Recorded, complete_until
 from attrition.errors import ExtractError, PlatformError
 from attrition.governance.identity import Pseudonymiser
 from attrition.governance.privacy import PseudonymKey
@@ -52,6 +52,16 @@ def test_the_same_import_again_changes_nothing(table, tmp_path):
     assert table.record(batch, now=LATER) == Recorded(3, 0, 0)
     assert DeltaTable(str(tmp_path / "outcomes")).version() == version
     assert known(table) == {"a": "2024-03-31", "b": "NaT", "c": "NaT"}
+
+
+def test_outcomes_are_complete_until_the_latest_observation_but_not_after_now(table):
+    """One dated in the future completes nothing beyond now; before the first one nothing is known."""
+    assert complete_until(table.history(), NOW) is None
+    table.record(statements(("a", "2024-03-31", "2024-04-01"), ("b", None, "2024-04-02")), now=NOW)
+    assert complete_until(table.history(), NOW) == datetime(2024, 4, 2, tzinfo=UTC)
+    table.record(statements(("c", None, "2024-09-01")), now=NOW)
+    assert complete_until(table.history(), NOW) == NOW
+    assert complete_until(table.history(), datetime(2024, 3, 1, tzinfo=UTC)) is None
 
 
 def test_a_correction_wins(table):
