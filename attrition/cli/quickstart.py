@@ -57,6 +57,8 @@ def quickstart(
             say("Serving until Ctrl-C.")
             _until_interrupted()
         say("Stopping.")
+        # lets the replica commit what it has logged, which the end of Ray would leave in its spool until the next start
+        workspace.serving.down()
 
 
 def _import(workspace: Workspace, data: Path | None, mapping: str | None, show: Show) -> Dataset:

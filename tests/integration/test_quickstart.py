@@ -46,8 +46,8 @@ def start(tmp_path, unused_port):
         process.wait()
 
 
-def test_quickstart_serves_until_interrupted_and_then_knows_that_nothing_changed(start, unused_port):
-    """First run: gated, registered, served; Ctrl-C ends it cleanly. Second run: the same version, without a search."""
+def test_quickstart_serves_until_interrupted_and_then_knows_that_nothing_changed(start, unused_port, tmp_path):
+    """First run: gated, registered, served, logged; Ctrl-C ends it cleanly. Second run: the same version, no search."""
     process, log = start()
     _await(process, log, "Serving until Ctrl-C")
     request = Request(
@@ -69,6 +69,7 @@ def test_quickstart_serves_until_interrupted_and_then_knows_that_nothing_changed
     assert "mlflow ui" in output
     assert "Traceback" not in output
     assert psutil.wait_procs(children, timeout=20)[1] == []
+    assert len(Workspace(home=tmp_path / "home").predictions.between()) == 11
 
     process, log = start("--exit")
     assert process.wait(timeout=120) == 0, log.read_text()
