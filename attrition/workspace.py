@@ -17,34 +17,28 @@ The Workspace composes the packages and adds no logic of its own. What people do
 from __future__ import annotations
 
 from contextlib import ExitStack
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from attrition.errors import UsageError
-from attrition.governance.actions import Action
 from attrition.settings import Settings
-from attrition.stations.data import stored_dataset
-from attrition.stations.subjects import file_subject
+from attrition.stations.explanations import Explanations
+from attrition.stations.scoring import Scoring
+from attrition.stations.training import Training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from pathlib import Path
-    from typing import Self
+    from typing import Concatenate, Self
 
-    from attrition.admission.judging import Judgement
-    from attrition.admission.runs import Hooks, JudgedRun
+    from attrition.admission.runs import Hooks
     from attrition.client import Client
     from attrition.cluster.session import RaySession
     from attrition.data.scenarios import Scenario
-    from attrition.evaluation.explanations import Explanation, GlobalImportance
-    from attrition.evaluation.gates import GatePolicy
-    from attrition.governance.guard import Entry, Guard
+    from attrition.governance.guard import Guard
     from attrition.registry.bundle import BundleRef
-    from attrition.registry.models import ModelRegistry, ModelVersion
+    from attrition.registry.models import ModelRegistry
     from attrition.retraining.policy import RetrainingPolicy
     from attrition.retraining.simulation_report import Quarter, SimulationReport
-    from attrition.serving.batch import BatchResult, Progress
-    from attrition.serving.batch_ids import Ids
     from attrition.stations.access import Access
     from attrition.stations.alerts import Alerts
     from attrition.stations.audit import Audit
@@ -63,7 +57,22 @@ if TYPE_CHECKING:
     from attrition.stations.retraining import Retraining
     from attrition.stations.serving import Serving
     from attrition.stations.traffic import Traffic
-    from attrition.training.search import TrialUpdate
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+Station = TypeVar("Station")
+
+
+def _of(
+    station: Callable[[Workspace], Station], method: Callable[Concatenate[Station, P], Result]
+) -> Callable[Concatenate[Workspace, P], Result]:
+    """A station's method as one of the Workspace, with its signature and documentation."""
+
+    @wraps(method)
+    def call(self: Workspace, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return method(station(self), *args, **kwargs)
+
+    return call
 
 
 class Workspace:
@@ -195,7 +204,7 @@ class Workspace:
             lambda: self.data.tables,
             execution=self.monitoring.execution,
             ray=self.ray,
-            sign=self._signed,
+            sign=self._training.signed,
             register=self.models.register,
             stage=staged_by(lambda: self.release),
         )
@@ -283,7 +292,6 @@ class Workspace:
         if self._session is None:
             hooks.step("Starting Ray")
         self.ray()
-        hooks.step("Searching")
 
     def close(self) -> None:
         """Close the clients and the audit log, leave or stop the Ray session. Harmless when repeated."""
@@ -291,253 +299,29 @@ class Workspace:
         self.guard.close()
         self._session = None
 
-    def tune(
-        self,
-        plan: str | Path = "default",
-        *,
-        snapshot: int | None = None,
-        gates: str | Path | None = None,
-        on_trial: Callable[[TrialUpdate], None] | None = None,
-        on_step: Callable[[str], None] | None = None,
-        resume: bool = False,
-    ) -> JudgedRun:
-        """Search hyper-parameters on Ray, judge the winner by the gates and log everything to MLflow.
-
-        Parameters
-        ----------
-        plan
-            A search plan by path, or a shipped one by name (``smoke``, ``default``, ``thorough``).
-        snapshot
-            Version of the snapshot; the latest when None.
-        gates
-            Gate thresholds by path or name; the shipped ones when None.
-        resume
-            Continue the interrupted search of the same plan and data.
-
-        Raises
-        ------
-        InputError
-            Plan, gates or data cannot be used.
-        PlatformError
-            Ray or MLflow do not answer.
-        """
-        from attrition.admission import runs
-        from attrition.training.connection import probe
-        from attrition.training.plan import SearchPlan
-
-        search_plan, policy = SearchPlan.load(plan), _policy(gates)
-        hooks = runs.Hooks(on_trial, on_step)
-        with self.guard.acting(Action.TRAIN, f"plan {search_plan.name}", details={"resume": resume}) as entry:
-            dataset = stored_dataset(self.data.tables, snapshot)
-            entry.data_version = str(dataset.snapshot.version)
-            probe(self.settings)  # a server that does not answer must not cost the start of a Ray first
-            self._ray_for_search(hooks)
-            run = runs.tune(self._registry, self.settings, dataset, search_plan, policy, hooks=hooks, resume=resume)
-            return self._signed(run, entry)
-
-    def train(
-        self,
-        family: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        plan: str | Path = "default",
-        snapshot: int | None = None,
-        gates: str | Path | None = None,
-        on_step: Callable[[str], None] | None = None,
-    ) -> JudgedRun:
-        """Fit one configuration without a search and judge it; by default the baseline, a balanced logistic regression.
-
-        `plan` supplies everything but the configuration: split, folds, seed, calibration, threshold objective.
-        """
-        from attrition.admission import runs
-        from attrition.training.baseline import BASELINE
-        from attrition.training.plan import SearchPlan
-
-        if family is None:
-            family, defaults = BASELINE
-            parameters = {**defaults, **(parameters or {})}
-        search_plan, policy = SearchPlan.load(plan), _policy(gates)
-        with self.guard.acting(Action.TRAIN, f"family {family}") as entry:
-            dataset = stored_dataset(self.data.tables, snapshot)
-            entry.data_version = str(dataset.snapshot.version)
-            run = runs.train(
-                self._registry,
-                self.settings,
-                dataset,
-                search_plan,
-                policy,
-                family=family,
-                parameters=parameters or {},
-                hooks=runs.Hooks(on_step=on_step),
-            )
-            return self._signed(run, entry)
-
-    def _signed(self, run: JudgedRun, entry: Entry) -> JudgedRun:
-        """The run, with who made it: its author may not be the one who approves it."""
-        self._registry.set_author(run.run_id, entry.actor)
-        entry.details |= {"run": run.run_id, "family": run.candidate.family, "verdict": str(run.verdict.outcome)}
-        return run
-
-    def validate(
-        self,
-        ref: str,
-        *,
-        gates: str | Path | None = None,
-        min_auc: float | None = None,
-        min_accuracy: float | None = None,
-        bias_threshold: float | None = None,
-        check_fairness: bool | None = None,
-    ) -> Judgement:
-        """Judge a version (``1.0.0``, ``champion``) or a logged run again on its own holdout.
-
-        Parameters
-        ----------
-        min_auc, min_accuracy, bias_threshold, check_fairness
-            Override the thresholds of `gates`; None keeps them.
-        """
-        from attrition.admission import runs
-
-        policy = _policy(gates).with_overrides(
-            min_auc=min_auc, min_accuracy=min_accuracy, bias_threshold=bias_threshold, check_fairness=check_fairness
+    @cached_property
+    def _training(self) -> Training:
+        return Training(
+            self.settings, self.guard, lambda: self._registry, lambda: self.data.tables, self._ray_for_search
         )
-        with self.guard.acting(Action.VALIDATE, f"model {ref}") as entry:
-            judgement = runs.validate(self._registry, partial(stored_dataset, self.data.tables), ref, policy)
-            entry.details["verdict"] = str(judgement.verdict.outcome)
-            return judgement
 
-    def unchanged(self, plan: str | Path = "default", *, snapshot: int | None = None) -> ModelVersion | None:
-        """The version that a run of `plan` would reproduce (same data, plan and code), or None.
+    tune = _of(lambda self: self._training, Training.tune)
+    train = _of(lambda self: self._training, Training.train)
+    validate = _of(lambda self: self._training, Training.validate)
+    unchanged = _of(lambda self: self._training, Training.unchanged)
 
-        Data from which persons were erased since count as the same: an erasure is no reason to retrain.
-        """
-        from attrition.admission import runs
-        from attrition.training.plan import SearchPlan
+    @cached_property
+    def _scoring(self) -> Scoring:
+        return Scoring(self.settings, self.guard, self._export, lambda: self.data.key, self.ray)
 
-        self.guard.require(Action.MODEL_VIEW, "models")
-        return runs.reproduced(self._registry, stored_dataset(self.data.tables, snapshot), SearchPlan.load(plan))
+    score = _of(lambda self: self._scoring, Scoring.score)
 
-    def score(
-        self,
-        source: str | Path,
-        target: str | Path,
-        ref: str = "champion",
-        *,
-        mapping: str | Path | None = None,
-        keep: Sequence[str] = (),
-        ids: Ids | None = None,
-        as_delta: bool = False,
-        table_version: int | None = None,
-        overwrite: bool = False,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> BatchResult:
-        """Score a file, a folder or a Delta table of employees in a batch; repeat an interrupted call to finish it.
+    @cached_property
+    def _explanations(self) -> Explanations:
+        return Explanations(self.settings, self.guard, lambda: self._registry)
 
-        Parameters
-        ----------
-        source
-            CSV, CSV.gz, Parquet, a folder of one of them, or a Delta table; a path, ``file:`` or ``abfss:`` address.
-        target
-            Path or ``file:`` URI. ``.csv``, ``.csv.gz`` and ``.parquet`` name one file; anything else a folder of
-            Parquet files.
-        ref
-            Version or alias that scores.
-        mapping
-            Mapping by path or shipped name; None: `source` has canonical columns.
-        keep
-            Columns of `source` that the output repeats.
-        ids
-            ``raw`` or ``pseudonyms``: what the column ``employee_id`` holds; raw ids are replaced by pseudonyms.
-        as_delta
-            Make a Delta table of the folder.
-        table_version
-            Of a Delta table as input; the latest when None.
-        overwrite
-            Replace what an earlier batch wrote to `target`.
-
-        Raises
-        ------
-        InputError, UsageError
-            Input, version or output cannot be used; every fault is counted and named.
-        PlatformError
-            Ray or the storage did not do its part.
-        """
-        from attrition.data.mapping import load_mapping
-        from attrition.serving import batch_execution
-        from attrition.serving.batch import plan_batch, run_batch
-
-        with self.guard.acting(Action.BATCH_SCORE, file_subject("batch", source)) as entry:
-            batch = plan_batch(
-                source,
-                target,
-                self._registry.export_bundle(ref),
-                self.data.key,
-                mapping=None if mapping is None else load_mapping(mapping),
-                keep=keep,
-                ids=ids,
-                as_delta=as_delta,
-                table_version=table_version,
-            )
-            execute = batch_execution.in_threads
-            # an embedded Ray has this machine's cores only, and takes seconds to start
-            if not batch.small and (self.settings.ray_address or not batch.leaves_threads_free):
-                self.ray()
-                execute = batch_execution.on_ray
-            result = run_batch(batch, execute, overwrite=overwrite, on_progress=on_progress)
-            entry.model_version = result.version
-            entry.details |= {"rows": result.n_rows, "target": file_subject("output", target)}
-            return result
-
-    def explain(
-        self,
-        prediction_id: str | None = None,
-        *,
-        record: Mapping[str, float | None] | None = None,
-        version: str | None = None,
-    ) -> Explanation:
-        """Why a version estimates what it does, for a logged prediction or for a record; needs no endpoint.
-
-        Parameters
-        ----------
-        prediction_id
-            Of an answer; the registered version that gave it explains it.
-        record
-            Feature → value, instead of an id; what is missing is None or left out.
-        version
-            Version or alias that explains the record; None is the champion.
-
-        Raises
-        ------
-        UsageError
-            Neither an id nor a record, or both, or a version for a prediction.
-        NotFound
-            No such prediction or version, or the version was registered without what explanations need.
-        InputError
-            The record does not fit the version's features.
-        """
-        from attrition.serving.explaining import checked_id, explain_prediction, explain_record
-
-        by_id = prediction_id is not None and record is None and version is None
-        if not by_id and (prediction_id is not None or record is None):
-            raise UsageError("explain: give a prediction_id, or a record and if you like a version.")
-        subject = "record" if prediction_id is None else f"prediction {checked_id(prediction_id)}"
-        with self.guard.acting(Action.EXPLAIN, subject) as entry:
-            if prediction_id is not None:
-                found = explain_prediction(self.settings, self._registry, prediction_id)
-            else:
-                found = explain_record(self._registry, record or {}, version or "champion")
-            entry.model_version = found.model_version
-            return found
-
-    def explain_global(self, ref: str = "champion") -> GlobalImportance:
-        """What a version (``1.0.0``, ``champion``) or a logged run relies on: Shapley importance on its holdout.
-
-        Raises
-        ------
-        NotFound
-            No such version or run, or it was registered without what explanations need.
-        """
-        self.guard.require(Action.MODEL_VIEW, f"version {ref}")
-        return self._registry.load(ref).importance
+    explain = _of(lambda self: self._explanations, Explanations.explain)
+    explain_global = _of(lambda self: self._explanations, Explanations.explain_global)
 
     def simulate(
         self,
@@ -612,9 +396,3 @@ class Workspace:
         from attrition.cluster import endpoint
 
         return self._open.enter_context(Client(url or endpoint.url(self.settings)))
-
-
-def _policy(gates: str | Path | None) -> GatePolicy:
-    from attrition.evaluation.gates import GatePolicy
-
-    return GatePolicy.default() if gates is None else GatePolicy.load(gates)
