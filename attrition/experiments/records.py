@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from attrition.errors import Fault, NotFound, UsageError
 from attrition.experiments.plan import ExperimentPlan
-from attrition.governance.database import Database
+from attrition.governance.database import Database, from_microseconds, to_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from sqlalchemy import Connection, MetaData
 
 EXPERIMENTS, LOOKS = "experiments", "experiment_looks"
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ class ExperimentRecords:
             "name": plan.name,
             "plan": json.dumps(plan.model_dump(mode="json")),
             "running": 1,
-            "started_at": _microseconds(now),
+            "started_at": to_microseconds(now),
             "actor": actor,
             "run_id": "",
         }
@@ -131,7 +129,7 @@ class ExperimentRecords:
         change = (
             table.update()
             .where(table.c.name == name, table.c.running == 1)
-            .values(running=None, stopped_at=_microseconds(now))
+            .values(running=None, stopped_at=to_microseconds(now))
         )
         return bool(self._database.run(lambda connection: connection.execute(change).rowcount == 1))
 
@@ -192,8 +190,8 @@ class ExperimentRecords:
         return [
             Experiment(
                 plan=ExperimentPlan.model_validate_json(row.plan),
-                started_at=_moment(row.started_at),
-                stopped_at=None if row.stopped_at is None else _moment(row.stopped_at),
+                started_at=from_microseconds(row.started_at),
+                stopped_at=None if row.stopped_at is None else from_microseconds(row.stopped_at),
                 actor=row.actor,
                 run_id=row.run_id,
             )
@@ -212,19 +210,10 @@ class ExperimentRecords:
         self._database.run(lambda connection: connection.execute(change))
 
 
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
 @cache
 def _tables() -> MetaData:
     from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text
 
-    # times in microseconds since 1970, which every database keeps alike
     found = MetaData()
     Table(
         EXPERIMENTS,

@@ -9,23 +9,20 @@ Keys are never deleted, only revoked: the audit log names them for years.
 
 from __future__ import annotations
 
-import contextlib
 import hmac
-import os
 import re
 import secrets
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from attrition.errors import AccessUnavailable, Fault, NotAuthenticated, NotFound, UsageError
+from attrition.errors import AccessUnavailable, Fault, NotAuthenticated, NotFound, PlatformError, UsageError
 from attrition.governance.access import Method, Principal
+from attrition.governance.database import Database, from_microseconds, to_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from sqlalchemy import Engine
+    from datetime import datetime
 
 PREFIX = "attr_"
 """With which every key begins, so that scanners of repositories and logs recognise one."""
@@ -34,7 +31,6 @@ TABLE = "api_keys"
 
 _LOCK = int.from_bytes(sha256(b"attrition/api-keys/lock").digest()[:8], "big", signed=True)
 _ID_BYTES, _SECRET_BYTES, _SALT_BYTES = 6, 32, 16
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DOMAIN = b"attrition/api-key\x00"
 _FORM = re.compile(r"attr_([0-9a-f]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}", re.ASCII)
@@ -222,8 +218,7 @@ class KeyStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._opened: Engine | None = None
+        self._database = Database(url, _table().metadata)
 
     def add(self, key: ApiKey) -> None:
         """Store a new key.
@@ -241,9 +236,9 @@ class KeyStore:
             "role": key.role,
             "salt": key.salt,
             "digest": key.digest,
-            "created_at": _microseconds(key.created_at),
+            "created_at": to_microseconds(key.created_at),
             "created_by": key.created_by,
-            "expires_at": _microseconds(key.expires_at),
+            "expires_at": None if key.expires_at is None else to_microseconds(key.expires_at),
         }
 
         def insert(connection: Any, table: Any) -> bool:
@@ -298,7 +293,7 @@ class KeyStore:
             remedy = "attrition access key list"
             raise NotFound(Fault(f"API key {ref[:60]}", "does not exist", f"active: {active}", remedy))
         ids = [key.id for key in found if key.revoked_at is None]
-        change = {"revoked_at": _microseconds(now)}
+        change = {"revoked_at": to_microseconds(now)}
         if ids:
             self._run(lambda connection, table: connection.execute(table.update().where(table.c.id.in_(ids)), change))
         return tuple(replace(key, revoked_at=now) if key.id in ids else key for key in found)
@@ -320,83 +315,16 @@ class KeyStore:
             )
         return check_key(self.keys().get(parsed[0]), parsed[1], now)
 
-    def close(self) -> None:
-        """Close the connections; the store opens them again when it is used."""
-        if self._opened is not None:
-            self._opened.dispose()
-            self._opened = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _run(self, work: Any) -> Any:
-        from sqlalchemy.exc import SQLAlchemyError
-
         try:
-            if self._opened is None:
-                engine = _engine(self._url)
-                _create(engine)
-                self._opened = engine
-            with self._opened.begin() as connection:
-                return work(connection, _table())
-        except ImportError as error:
-            remedy = "pip install 'attrition[postgres]'"
-            raise AccessUnavailable(Fault(self._where, "the driver is not installed", remedy=remedy)) from error
-        except SQLAlchemyError as error:
-            self.close()
-            # not the driver's message, which may hold the password
-            remedy = "check the database and ATTRITION_DATABASE_URL"
-            raise AccessUnavailable(Fault(self._where, "does not answer", remedy=remedy)) from error
-
-    @property
-    def _where(self) -> str:
-        """The database, for messages: without its password and without what else stands behind its name."""
-        from sqlalchemy import make_url
-        from sqlalchemy.exc import ArgumentError
-
-        try:
-            address = make_url(self._url).set(query={}).render_as_string(hide_password=True)
-        except (ArgumentError, ValueError):  # whose words may repeat a password
-            return "database of API keys"
-        return f"database of API keys {address}"
-
-
-def _engine(url: str) -> Engine:
-    from sqlalchemy import create_engine, make_url
-    from sqlalchemy.pool import NullPool
-
-    parsed = make_url(url)
-    if parsed.drivername in {"postgres", "postgresql"}:
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() == "sqlite":
-        if parsed.database:
-            with contextlib.suppress(OSError):  # the connection says what is wrong, if something is
-                # only a new file: closing any descriptor of an open database drops this process's locks on it (POSIX)
-                os.close(os.open(parsed.database, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        return create_engine(parsed, poolclass=NullPool)
-    options = {"connect_timeout": 5} if parsed.get_backend_name() == "postgresql" else {}
-    return create_engine(parsed, pool_pre_ping=True, pool_size=1, pool_recycle=600, connect_args=options)
-
-
-def _create(engine: Engine) -> None:
-    """Make the table, if it is not there; several replicas may try at once."""
-    from sqlalchemy import inspect
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        _table().metadata.create_all(engine)
-    except SQLAlchemyError:
-        if not inspect(engine).has_table(TABLE):
-            raise
+            return self._database.run(lambda connection: work(connection, _table()))
+        except PlatformError as error:
+            raise AccessUnavailable(error.faults) from error
 
 
 def _table() -> Any:
     from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table
 
-    # times in microseconds since 1970, which every database keeps alike
     return Table(
         TABLE,
         MetaData(),
@@ -416,16 +344,10 @@ def _digest(salt: bytes, secret: str) -> bytes:
     return sha256(_DOMAIN + salt + secret.encode()).digest()
 
 
-def _microseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else _EPOCH + timedelta(microseconds=microseconds)
-
-
 def _key(row: Any) -> ApiKey:
-    created = _moment(row.created_at)
-    assert created is not None
-    expires, revoked = _moment(row.expires_at), _moment(row.revoked_at)
+    expires, revoked = (
+        None if microseconds is None else from_microseconds(microseconds)
+        for microseconds in (row.expires_at, row.revoked_at)
+    )
+    created = from_microseconds(row.created_at)
     return ApiKey(row.id, row.name, row.role, row.salt, row.digest, created, row.created_by, expires, revoked)

@@ -94,10 +94,10 @@ def identify(
     is_key = text.startswith(PREFIX) or bool(environ.get(API_KEY, "").strip())
     if is_key or not text:
         settings.prepare_home()
-        with KeyStore(settings.database_url) as store:
-            if text:
-                return store.authenticate(text, now)
-            has_keys = config.oidc is not None or bool(store.keys())
+        store = KeyStore(settings.database_url)
+        if text:
+            return store.authenticate(text, now)
+        has_keys = config.oidc is not None or bool(store.keys())
         allowed = f"{API_KEY}, or {TOKEN}" if config.oidc else API_KEY
         remedy = "ask whoever manages access here"
         if not has_keys:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from attrition.errors import Fault, PlatformError
@@ -16,8 +17,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ATTEMPTS = 5
 """At making tables that several processes make at once."""
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Microseconds from 1970 to a time with a zone: a number is what every database keeps alike.
+
+    Examples
+    --------
+    >>> to_microseconds(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
+    1000000
+    """
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """The time, UTC, that :func:`to_microseconds` made a number of."""
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 class Database:
@@ -50,7 +68,6 @@ class Database:
         """
         from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-        where = ", ".join(sorted(self._tables.tables))
         try:
             if self._opened is None:
                 engine = _engine(self._url)
@@ -60,22 +77,38 @@ class Database:
                 return work(connection)
         except ImportError as error:
             remedy = "pip install 'attrition[postgres]'"
-            raise PlatformError(Fault(where, "the database's driver is not installed", remedy=remedy)) from error
+            raise PlatformError(Fault(self._where, "the database's driver is not installed", remedy=remedy)) from error
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
-            # neither address nor driver's message: they may hold its password
+            # not the driver's message, which may hold the password
             remedy = "check ATTRITION_DATABASE_URL"
-            raise PlatformError(Fault(where, "the project's database does not answer", remedy=remedy)) from error
+            raise PlatformError(Fault(self._where, "the project's database does not answer", remedy=remedy)) from error
+
+    @property
+    def _where(self) -> str:
+        """Tables and address, without password and without what else stands behind the database's name."""
+        from sqlalchemy import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        names = ", ".join(sorted(self._tables.tables))
+        try:
+            url = make_url(self._url).set(query={})
+        except (ArgumentError, ValueError):  # whose words may repeat a password
+            return names
+        if "@" in (url.host or ""):  # the rest of a password that holds this character
+            return names
+        return f"{names} at {url.render_as_string(hide_password=True)}"
 
     def _create(self, engine: Engine) -> None:
-        from sqlalchemy.exc import SQLAlchemyError
+        from sqlalchemy.exc import DBAPIError
 
         for left in reversed(range(_ATTEMPTS)):
             try:
                 self._tables.create_all(engine)
-            except SQLAlchemyError:  # another process may be making them at this moment
-                if not left:
+            except DBAPIError as error:
+                # refused a statement: another process may be making them at this moment; else there is no connection
+                if not left or error.statement is None:
                     raise
                 time.sleep(0.1)
             else:

@@ -139,8 +139,7 @@ class Guard:
             return ()
         from attrition.governance.access_keys import KeyStore, vouchers
 
-        with KeyStore(self._settings.database_url) as store:
-            return vouchers(store.keys(), principal.key_id)
+        return vouchers(KeyStore(self._settings.database_url).keys(), principal.key_id)
 
     def require(self, action: Action, subject: str) -> Principal:
         """Who asks, when they may do it; only a refusal is recorded. For reading what concerns no person.

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attrition.governance.database import Database
+from attrition.governance.database import Database, from_microseconds, to_microseconds
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
 
 TABLE = "alerts"
 FIRING, RESOLVED = "firing", "resolved"
 
 _TITLE_LENGTH = 200
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class AlertState:
         from sqlalchemy import or_
         from sqlalchemy.exc import IntegrityError
 
-        moment = _microseconds(now)
+        moment = to_microseconds(now)
         table = _table()
         fresh = {
             "key": key,
@@ -86,7 +87,7 @@ class AlertState:
             return True
         due = or_(
             table.c.state == RESOLVED,
-            table.c.sent_at <= moment - _microseconds(_EPOCH + period),
+            table.c.sent_at <= to_microseconds(now - period),
             table.c.severity < severity,
         )
 
@@ -122,7 +123,7 @@ class AlertState:
             "title": row.title,
             "state": row.state,
             "severity": row.severity,
-            "sent_at": _microseconds(row.sent_at),
+            "sent_at": to_microseconds(row.sent_at),
             "n_suppressed": row.n_suppressed,
         }
         self._database.run(lambda connection: connection.execute(table.update().where(table.c.key == key), change))
@@ -142,7 +143,7 @@ class AlertState:
                 title=row.title,
                 state=row.state,
                 severity=row.severity,
-                sent_at=_EPOCH + timedelta(microseconds=row.sent_at),
+                sent_at=from_microseconds(row.sent_at),
                 n_suppressed=row.n_suppressed,
             )
             for row in found
@@ -150,14 +151,9 @@ class AlertState:
         return {row.key: row for row in rows if row.key.startswith(scope)}
 
 
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
 def _table() -> Any:
     from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table
 
-    # times in microseconds since 1970, which every database keeps alike
     return Table(
         TABLE,
         MetaData(),

@@ -9,17 +9,16 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from attrition.governance.database import Database
+from attrition.governance.database import Database, from_microseconds, to_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy import Connection
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LEASE = "retraining"
 
 
@@ -85,7 +84,7 @@ class Ledger:
             The database does not answer.
         """
         table = _tables()["decisions"]
-        row = {"id": decision_id, "at": _microseconds(at), "document": json.dumps(document, allow_nan=False)}
+        row = {"id": decision_id, "at": to_microseconds(at), "document": json.dumps(document, allow_nan=False)}
 
         def write(connection: Connection) -> None:
             if not connection.execute(table.update().where(table.c.id == decision_id), row).rowcount:
@@ -106,7 +105,7 @@ class Ledger:
         row = {
             "id": attempt_id,
             "fingerprint": fingerprint,
-            "started_at": _microseconds(at),
+            "started_at": to_microseconds(at),
             "seconds": 0.0,
             "state": "RUNNING",
             "version": "",
@@ -127,13 +126,13 @@ class Ledger:
         table = _tables()["attempts"]
         query = table.select().order_by(table.c.started_at.desc(), table.c.id)
         if since is not None:
-            query = query.where(table.c.started_at >= _microseconds(since))
+            query = query.where(table.c.started_at >= to_microseconds(since))
         rows = self._database.run(lambda connection: connection.execute(query).all())
         return [
             Attempt(
                 row.id,
                 row.fingerprint,
-                _EPOCH + timedelta(microseconds=row.started_at),
+                from_microseconds(row.started_at),
                 row.seconds,
                 row.state,
                 row.version,
@@ -154,19 +153,19 @@ class Ledger:
         from sqlalchemy.exc import IntegrityError
 
         table = _tables()["lease"]
-        until = _microseconds(now + timedelta(minutes=minutes))
+        until = to_microseconds(now + timedelta(minutes=minutes))
         with contextlib.suppress(IntegrityError):  # the row exists: decided below
             row = {"name": _LEASE, "holder": holder, "until": until}
             self._database.run(lambda connection: connection.execute(table.insert(), row))
             return None
 
         def decide(connection: Connection) -> Holder | None:
-            free = or_(table.c.holder == holder, table.c.until <= _microseconds(now))
+            free = or_(table.c.holder == holder, table.c.until <= to_microseconds(now))
             change = table.update().where(table.c.name == _LEASE, free).values(holder=holder, until=until)
             if connection.execute(change).rowcount == 1:
                 return None
             row = connection.execute(table.select().where(table.c.name == _LEASE)).one()
-            return Holder(row.holder, _EPOCH + timedelta(microseconds=row.until))
+            return Holder(row.holder, from_microseconds(row.until))
 
         found: Holder | None = self._database.run(decide)
         return found
@@ -178,14 +177,9 @@ class Ledger:
         self._database.run(lambda connection: connection.execute(mine))
 
 
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
 def _tables() -> dict[str, Any]:
     from sqlalchemy import BigInteger, Column, Float, MetaData, String, Table, Text
 
-    # times in microseconds since 1970, which every database keeps alike
     metadata = MetaData()
     return {
         "decisions": Table(

@@ -62,8 +62,7 @@ class Access:
     def list_keys(self) -> list[ApiKey]:
         """Every key, oldest first, without the secrets."""
         self._guard.require(Action.ACCESS_VIEW, "API keys")
-        with self._store() as store:
-            return list(store.keys().values())
+        return list(self._store().keys().values())
 
     def create_key(
         self, name: str, role: str, *, lasts: timedelta | None = None, justification: str | None = None
@@ -90,16 +89,16 @@ class Access:
         """
         self.policy.require_role(role)
         now = datetime.now(UTC)
-        with self._store() as store:
-            founder = self._founder(store, role)
-            with self._guard.acting(
-                Action.ACCESS_MANAGE, f"API key of {name}"[:256], justification=justification, principal=founder
-            ) as entry:
-                expires = None if lasts is None else now + lasts
-                made = make_key(name, role, created_by=entry.actor, now=now, expires_at=expires)
-                store.add(made.key)
-                entry.details |= {"created": made.key.id, "role": role, "first_key": founder is not None}
-                return made
+        store = self._store()
+        founder = self._founder(store, role)
+        with self._guard.acting(
+            Action.ACCESS_MANAGE, f"API key of {name}"[:256], justification=justification, principal=founder
+        ) as entry:
+            expires = None if lasts is None else now + lasts
+            made = make_key(name, role, created_by=entry.actor, now=now, expires_at=expires)
+            store.add(made.key)
+            entry.details |= {"created": made.key.id, "role": role, "first_key": founder is not None}
+            return made
 
     def revoke_key(self, ref: str, *, justification: str | None = None) -> ApiKey:
         """End a key, by id, by name or by the key itself; the newest of those that a name has.
@@ -116,10 +115,8 @@ class Access:
             It is the last one of a closed project that may manage access.
         """
         ref = key_reference(ref)
-        with (
-            self._guard.acting(Action.ACCESS_MANAGE, f"API key {ref}"[:256], justification=justification) as entry,
-            self._store() as store,
-        ):
+        with self._guard.acting(Action.ACCESS_MANAGE, f"API key {ref}"[:256], justification=justification) as entry:
+            store = self._store()
             self._keep_one(store, ref)
             revoked = store.revoke(ref, datetime.now(UTC))
             entry.details |= {"revoked": ", ".join(key.id for key in revoked), "role": revoked[-1].role}

@@ -175,8 +175,7 @@ def outsider(tmp_path, monkeypatch):
     settings = Settings.from_environment({}, home=tmp_path / "home", access="closed", access_config=config)
     settings.prepare_home()
     made = make_key("eve", "nobody", created_by="x", now=datetime.now(UTC))
-    with KeyStore(settings.database_url) as store:
-        store.add(made.key)
+    KeyStore(settings.database_url).add(made.key)
     monkeypatch.setenv("ATTRITION_API_KEY", made.text)
     monkeypatch.delenv("ATTRITION_TOKEN", raising=False)
     with Workspace(settings) as workspace:

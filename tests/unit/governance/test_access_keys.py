@@ -21,8 +21,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def store(path):
-    with KeyStore(f"sqlite:///{path}") as opened:
-        yield opened
+    return KeyStore(f"sqlite:///{path}")
 
 
 @pytest.fixture
@@ -51,7 +50,6 @@ def test_the_secret_is_nowhere(store, add, path, now):
     """Neither in the database nor in what is printed of a key."""
     made = add()
     secret = parse_key(made.text)[1]
-    store.close()
     assert secret.encode() not in path.read_bytes()
     assert secret not in repr(made) + repr(made.key) + str(made.key.to_dict(now))
     assert path.stat().st_mode & 0o077 == 0
@@ -131,13 +129,13 @@ def test_a_name_is_taken_once_however_many_ask_at_once(path, now):
     barrier = threading.Barrier(8)
 
     def add(_):
-        with KeyStore(url) as store:
-            barrier.wait()
-            try:
-                store.add(make_key("portal", "scorer", created_by="x", now=now).key)
-            except UsageError:
-                return 0
-            return 1
+        store = KeyStore(url)
+        barrier.wait()
+        try:
+            store.add(make_key("portal", "scorer", created_by="x", now=now).key)
+        except UsageError:
+            return 0
+        return 1
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(add, range(8))) == 1
@@ -175,10 +173,10 @@ def test_an_expiry_in_the_past(now):
 
 def test_two_processes_make_the_table(path, now):
     """Whoever comes first; the second sees what the first wrote."""
-    with KeyStore(f"sqlite:///{path}") as first, KeyStore(f"sqlite:///{path}") as second:
-        made = make_key("a", "scorer", created_by="x", now=now)
-        first.add(made.key)
-        assert list(second.keys()) == [made.key.id]
+    first, second = KeyStore(f"sqlite:///{path}"), KeyStore(f"sqlite:///{path}")
+    made = make_key("a", "scorer", created_by="x", now=now)
+    first.add(made.key)
+    assert list(second.keys()) == [made.key.id]
 
 
 @pytest.mark.parametrize(
@@ -186,8 +184,8 @@ def test_two_processes_make_the_table(path, now):
 )
 def test_a_database_that_does_not_answer(url, unused_port, now):
     """Nobody gets in, and no password gets out."""
-    with KeyStore(url.format(port=unused_port)) as store, pytest.raises(AccessUnavailable) as caught:
-        store.authenticate("attr_0123456789ab_" + 43 * "x", now)
+    with pytest.raises(AccessUnavailable) as caught:
+        KeyStore(url.format(port=unused_port)).authenticate("attr_0123456789ab_" + 43 * "x", now)
     assert "ATTRITION_DATABASE_URL" in str(caught.value)
     assert "hidden-word" not in str(caught.value)
     if "127.0.0.1" in url:
@@ -197,14 +195,13 @@ def test_a_database_that_does_not_answer(url, unused_port, now):
 def test_a_database_that_is_none(path, now):
     """Some other file."""
     path.write_bytes(b"x" * 10_000)
-    with KeyStore(f"sqlite:///{path}") as store, pytest.raises(AccessUnavailable):
-        store.keys()
+    with pytest.raises(AccessUnavailable):
+        KeyStore(f"sqlite:///{path}").keys()
 
 
 def test_the_stored_form(store, add, path):
     """Golden: keys made by this version must be read by later ones."""
     made = add(days=1)
-    store.close()
     with sqlite3.connect(path) as connection:
         row = connection.execute("select id, name, role, salt, digest, created_at, expires_at from api_keys").fetchone()
     connection.close()

@@ -37,8 +37,7 @@ def project(tmp_path):
         settings.prepare_home()
         if role:
             key = make_key(name, role, created_by="x", now=datetime.now(UTC))
-            with KeyStore(settings.database_url) as store:
-                store.add(key.key)
+            KeyStore(settings.database_url).add(key.key)
             environ = {"ATTRITION_API_KEY": key.text, **environ}
         guards.append(Guard(settings, environ=environ))
         return guards[-1]
@@ -167,8 +166,7 @@ def test_a_key_that_is_revoked_meanwhile(project):
     """Is asked for anew with each action."""
     guard = project("ml_lead")
     guard.require(Action.APPROVE, "x")
-    with KeyStore(guard._settings.database_url) as store:
-        store.revoke("ada", datetime.now(UTC))
+    KeyStore(guard._settings.database_url).revoke("ada", datetime.now(UTC))
     with pytest.raises(NotAuthenticated, match="was revoked"):
         guard.require(Action.APPROVE, "x")
 
@@ -178,8 +176,7 @@ def test_a_key_that_expires(project):
     guard = project("ml_lead")
     now = datetime.now(UTC)
     made = make_key("bob", "ml_lead", created_by="x", now=now, expires_at=now + timedelta(hours=1))
-    with KeyStore(guard._settings.database_url) as store:
-        store.add(made.key)
+    KeyStore(guard._settings.database_url).add(made.key)
     environ = {"ATTRITION_API_KEY": made.text}
     assert Guard(guard._settings, environ=environ).identify().name == "bob"
     later = Guard(guard._settings, environ=environ, clock=lambda: now + timedelta(hours=1))
@@ -227,8 +224,7 @@ def test_two_logs_and_a_store_in_one_process_keep_their_locks(project):
         pass
     again = Guard(settings, environ=guard._environ)
     assert len(again.audit.records()) == 2
-    with KeyStore(settings.database_url) as store:
-        store.keys()
+    KeyStore(settings.database_url).keys()
     path = settings.home / "governance.db"
     code = (
         f"import sqlite3; c = sqlite3.connect({str(path)!r}); c.execute('select * from api_keys').fetchall(); c.close()"

@@ -28,8 +28,7 @@ def closed(tmp_path, monkeypatch):
 
     def open_as(role, policy="four_eyes: true"):
         made = make_key(role.replace("_", "-"), role, created_by="x", now=datetime.now(UTC))
-        with KeyStore(settings.database_url) as store:
-            store.add(made.key)
+        KeyStore(settings.database_url).add(made.key)
         monkeypatch.setenv("ATTRITION_API_KEY", made.text)
         config = tmp_path / "access.yaml"
         config.write_text(policy)

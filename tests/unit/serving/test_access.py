@@ -536,8 +536,7 @@ class TestOptions:
         """Knows the keys of the database."""
         settings = self.settings(tmp_path, access="closed")
         made = make_key("portal", "scorer", created_by="x", now=datetime.now(UTC))
-        with KeyStore(settings.database_url) as store:
-            store.add(made.key)
+        KeyStore(settings.database_url).add(made.key)
         check = AccessOptions.of(settings).check()
         scope = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": [(b"authorization", b"Bearer x")]}
         assert check.authorise(scope).status == 401
