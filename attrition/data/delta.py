@@ -327,6 +327,20 @@ class ProjectTable:
         """Columns of a new table."""
         raise NotImplementedError
 
+    @property
+    def version(self) -> int | None:
+        """Number of the latest version, which every write raises; None when nothing was ever written.
+
+        Raises
+        ------
+        PlatformError
+            The storage does not answer, or the table's log is damaged.
+        """
+        try:
+            return int(self._table.open().version())
+        except NotFound:
+            return None
+
     @cached_property
     def _table(self) -> AppendOnlyTable:
         return AppendOnlyTable(

@@ -31,7 +31,8 @@ from attrition.monitoring.drift_report import DriftReport
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     import pyarrow as pa
     from deltalake import DeltaTable
@@ -149,7 +150,7 @@ class DriftReports(ProjectTable):
         reference_digest
             Only those against this reference.
         last
-            At most so many; None is all.
+            At most so many; None is all. No document of another is read.
 
         Raises
         ------
@@ -159,16 +160,47 @@ class DriftReports(ProjectTable):
         from pyarrow import dataset
 
         wanted = None if reference_digest is None else dataset.field("reference_digest") == reference_digest
-        return self._read(wanted)[:last]
+        if last is not None:
+            made = sorted(self._rows(["report_id", "created_at"], wanted), key=_created_at, reverse=True)
+            wanted = dataset.field("report_id").isin([row["report_id"] for row in made[:last]])
+        return self._read(wanted)
+
+    def standing(self) -> tuple[datetime, StoredReport] | None:
+        """When the last run against a registered version was made, and of such reports the one that reaches furthest.
+
+        A look back at an old period must not pass for the present. None without any; one document is read.
+
+        Raises
+        ------
+        PlatformError
+            The table cannot be read.
+        """
+        from pyarrow import dataset
+
+        of_a_version = dataset.field("model_version") != ""
+        rows = self._rows(["report_id", "created_at", "window_end"], of_a_version)
+        if not rows:
+            return None
+        latest = max(rows, key=lambda row: (row["window_end"] or row["created_at"], row["created_at"]))
+        (stored,) = self._read(dataset.field("report_id") == latest["report_id"])
+        return max(row["created_at"] for row in rows), stored
 
     def _read(self, wanted: Any) -> builtins.list[StoredReport]:
+        rows = self._rows(["created_at", "run_id", "document"], wanted)
+        rows.sort(key=_created_at, reverse=True)
+        return [StoredReport(DriftReport.from_dict(json.loads(row["document"])), row["run_id"]) for row in rows]
+
+    def _rows(self, columns: Sequence[str], wanted: Any) -> builtins.list[dict[str, Any]]:
         try:
             data = self._table.open().to_pyarrow_dataset()
+            rows: builtins.list[dict[str, Any]] = data.to_table(columns=columns, filter=wanted).to_pylist()
         except NotFound:
             return []
-        try:
-            rows = data.to_table(columns=["created_at", "run_id", "document"], filter=wanted).to_pylist()
         except OSError as error:
             raise PlatformError(Fault(self.uri, "cannot be read", "", "try again")) from error
-        rows.sort(key=lambda row: row["created_at"], reverse=True)
-        return [StoredReport(DriftReport.from_dict(json.loads(row["document"])), row["run_id"]) for row in rows]
+        return rows
+
+
+def _created_at(row: Mapping[str, Any]) -> datetime:
+    moment: datetime = row["created_at"]
+    return moment

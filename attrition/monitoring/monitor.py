@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrition.data.delta import n_rows
 from attrition.data.outcomes import OUTCOMES
@@ -24,8 +24,11 @@ from attrition.monitoring.performance_log import PERFORMANCE, PerformanceLog
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from attrition.data.delta import ProjectTable
     from attrition.evaluation.references import DriftReference
     from attrition.monitoring.drift import FeatureDrift
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +78,7 @@ class Monitor:
         self._references: dict[str, DriftReference] = {}
         self._refused: dict[str, datetime] = {}
         self._known: dict[str, list[Reading]] = {}
+        self._read: dict[str, tuple[int | None, Any]] = {}
 
     def read(self, now: datetime) -> list[Reading]:
         """Every gauge's value.
@@ -102,17 +106,15 @@ class Monitor:
         return [*readings, *own]
 
     def _drift(self, now: datetime) -> Iterator[Reading]:
-        reports = [stored.report for stored in self._reports.list() if stored.report.model_version]
-        if not reports:
+        found = self._unless_unchanged(self._reports, self._reports.standing)
+        if found is None:
             return
-        completed = max(report.created_at for report in reports)
+        completed, stored = found
         yield "drift_run_timestamp_seconds", (), completed.timestamp()
         yield "drift_run_age_seconds", (), (now - completed).total_seconds()
-        # a look back at an old period must not pass for the present
-        latest = max(reports, key=lambda report: (report.end or report.created_at, report.created_at))
-        yield "drift_level", (), _LEVELS[latest.level]
-        yield "drift_window_rows", (), float(latest.n_window)
-        yield from _of_features("data_drift_magnitude", "feature_mean_shift_percent", latest.features)
+        yield "drift_level", (), _LEVELS[stored.report.level]
+        yield "drift_window_rows", (), float(stored.report.n_window)
+        yield from _of_features("data_drift_magnitude", "feature_mean_shift_percent", stored.report.features)
 
     def _live(self, now: datetime) -> Iterator[Reading]:
         recent = self._last.read()
@@ -137,13 +139,22 @@ class Monitor:
 
     def _figures(self, _: datetime) -> Iterator[Reading]:
         admission: dict[str, float] = {}
-        for (kind, version), figure in self._performance.latest().items():
+        for (kind, version), figure in self._unless_unchanged(self._performance, self._performance.latest).items():
             yield f"{kind}_auc", (version,), figure.auc
             yield f"{kind}_auc_high", (version,), figure.high
             if figure.admission_auc is not None:
                 admission[version] = figure.admission_auc
         for version, auc in admission.items():
             yield "admission_auc", (version,), auc
+
+    def _unless_unchanged(self, table: ProjectTable, read: Callable[[], T]) -> T:
+        """What is read of a table; what was read of it before while nobody has written to it."""
+        version = table.version  # before the reading: what is written meanwhile is then read again
+        known = self._read.get(table.uri)
+        if known is None or known[0] != version:
+            known = self._read[table.uri] = version, read()
+        found: T = known[1]
+        return found
 
     def _tables(self, _: datetime) -> Iterator[Reading]:
         for name in (PREDICTIONS, OUTCOMES, DRIFT_REPORTS, PERFORMANCE):

@@ -19,6 +19,7 @@ from attrition.monitoring.drift_page import drift_page
 from attrition.monitoring.drift_report import DriftReport, make_report
 from attrition.monitoring.drift_reports import DriftReports
 from attrition.monitoring.drift_tracking import drift_metrics
+from attrition.monitoring.monitor import Monitor
 from attrition.monitoring.run import Sample, Sketched
 from attrition.monitoring.windows import Window
 
@@ -117,6 +118,39 @@ def test_reports_are_stored_once_and_found(reported, tmp_path):
         table.get("")
     assert table.list(reference_digest="other") == []
     assert len(table.list(reference_digest=reports[0].reference_digest, last=2)) == 2
+
+
+def test_the_standing_is_that_of_the_present(reported, tmp_path):
+    """Of reports on registered versions the one that reaches furthest, not the one made last; files do not count."""
+    table = DriftReports(str(tmp_path))
+    assert table.standing() is None
+    week, month = NOW - timedelta(days=7), NOW - timedelta(days=30)
+    ahead = replace(reported(1.0, seed=1), end=week, created_at=week)
+    back = replace(reported(0.0, seed=2), end=month, created_at=NOW)
+    file = replace(reported(2.0, seed=3), model_version="", end=NOW, created_at=NOW)
+    for report in (ahead, back, file):
+        table.add(report, "run")
+    completed, latest = table.standing()
+    assert (completed, latest.report) == (NOW, ahead)
+
+
+def test_only_the_documents_wanted_are_read(reported, tmp_path, monkeypatch):
+    """However many there are; the monitor reads one, and none while nobody wrote."""
+    table = DriftReports(str(tmp_path))
+    for i in range(4):
+        table.add(reported(0.2 * i, seed=i, now=NOW + timedelta(days=i)), "run")
+    read, whole = [], DriftReport.from_dict
+    monkeypatch.setattr(DriftReport, "from_dict", lambda document: read.append(document) or whole(document))
+    assert len(table.list(last=2)) == len(read) == 2
+    monitor = Monitor(str(tmp_path), lambda version: None)
+    for hours in (1, 2):
+        found = {(name, labels): value for name, labels, value in monitor.read(NOW + timedelta(days=3, hours=hours))}
+        assert found["drift_run_age_seconds", ()] == 3_600 * hours
+        assert found["drift_level", ()] == 2
+    assert len(read) == 3
+    table.add(reported(0.0, seed=9, now=NOW + timedelta(days=4)), "run")
+    found = {(name, labels): value for name, labels, value in monitor.read(NOW + timedelta(days=4))}
+    assert (found["drift_level", ()], len(read)) == (0, 4)
 
 
 def test_the_log_of_the_table_holds_no_document(reported, tmp_path):
