@@ -17,6 +17,8 @@ from attrition.release.checks import CHECKS, Evidence
 from attrition.settings import MODEL_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from attrition.governance.audit import AuditLog
     from attrition.governance.audit_events import Record
     from attrition.registry.models import ModelRegistry
@@ -36,7 +38,7 @@ def assess(
     ref: str,
     *,
     four_eyes: bool,
-    scan: Scan,
+    scan: Callable[[], Scan],
     policy: CertificatePolicy | None = None,
 ) -> Assessment:
     """Every check of a version.
@@ -48,7 +50,8 @@ def assess(
     four_eyes
         Whether the approver must not be an author of the version.
     scan
-        Of the dependencies, see :func:`attrition.release.dependencies.scan_dependencies`.
+        Looks at the dependencies, which takes a minute or two, so only once the version was found:
+        :func:`attrition.release.dependencies.scan_dependencies`.
     policy
         Says what a check that could not look at everything does.
 
@@ -74,7 +77,7 @@ def assess(
         sensitive=_sensitive(package),
         key_exposed=_exposed(settings.key_file, settings.audit_key_file),
         four_eyes=four_eyes,
-        scan=scan,
+        scan=scan(),
     )
     checks = tuple(check(evidence) for check in CHECKS)
     return Assessment(_subject(version, package), checks, policy or CertificatePolicy())

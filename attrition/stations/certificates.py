@@ -129,8 +129,15 @@ class Certificates:
 
         four_eyes = self._guard.config.policy.four_eyes
         rules = CertificatePolicy.load(None if policy is None else Path(policy))
-        registry, audit, scan = self._registry(), self._guard.audit, scan_dependencies()
-        return assess(registry, audit, self._settings, ref, four_eyes=four_eyes, scan=scan, policy=rules)
+        return assess(
+            self._registry(),
+            self._guard.audit,
+            self._settings,
+            ref,
+            four_eyes=four_eyes,
+            scan=scan_dependencies,
+            policy=rules,
+        )
 
     def _own_key(self) -> str:
         from attrition.governance.audit_heads import SigningKey

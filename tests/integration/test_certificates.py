@@ -11,8 +11,8 @@ import pytest
 from attrition.data.workforce import simulate, write_extract
 from attrition.errors import AccessDenied, IntegrityError, UsageError
 from attrition.registry.artifacts import local_folder
-from attrition.release.dependencies import scan_dependencies
 from attrition.workspace import Workspace
+from tests.integration.vulnerability_service import vulnerability_service
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,16 @@ def project(tmp_path_factory):
     patch.undo()
 
 
-SCANNED = "PASS" if scan_dependencies().is_done else "NOT CHECKED"
-"""Where pip-audit is installed and its service answers, there is a scan."""
+@pytest.fixture(autouse=True)
+def service(monkeypatch, unused_port):
+    """Function that chooses whom the real pip-audit asks; at first nobody answers."""
+    monkeypatch.setenv("PIP_AUDIT_VULNERABILITY_SERVICE", "osv")
+
+    def choose(url):
+        monkeypatch.setenv("PIP_AUDIT_OSV_URL", url)
+
+    choose(f"http://127.0.0.1:{unused_port}/v1/query")
+    return choose
 
 
 def outcomes(assessment):
@@ -52,16 +60,17 @@ def outcomes(assessment):
     return {c.name: str(c.outcome) for c in assessment.checks if c.name not in {"metadata", "performance", "fairness"}}
 
 
-def test_a_version_is_certified_after_somebody_else_approved_it(project, tmp_path):
+def test_a_version_is_certified_after_somebody_else_approved_it(project, service, tmp_path):
     """Before, the approval is missing and says what to do; the author cannot give it."""
     before = project("grace").certificates.assess("1.0.0")
     assert outcomes(before) == {
         "explainability": "PASS",
         "audit trail": "PASS",
-        "security": SCANNED,
+        "security": "NOT CHECKED",
         "privacy": "PASS",
         "approval": "FAIL",
     }
+    assert "osv did not answer" in before.unchecked[0].text
     assert "attrition models approve 1.0.0" in before.failed[-1].text
     with pytest.raises(AccessDenied, match="its author may not approve it"):
         project("ada").models.approve("1.0.0", justification="it is mine")
@@ -73,8 +82,10 @@ def test_a_version_is_certified_after_somebody_else_approved_it(project, tmp_pat
     version = project("grace").models.approve("1.0.0", justification="holdout and fairness reviewed")
     assert any(alias.startswith("approved-") for alias in version.aliases)
 
-    assessment, certificate = project("grace").certificates.issue("1.0.0")
-    assert outcomes(assessment)["approval"] == "PASS"
+    with vulnerability_service() as url:
+        service(url)
+        assessment, certificate = project("grace").certificates.issue("1.0.0")
+    assert outcomes(assessment)["approval"] == outcomes(assessment)["security"] == "PASS"
     dirty = ".dirty" in version.lineage.code_version
     if dirty or version.waived:
         assert certificate is None
@@ -105,6 +116,16 @@ def test_a_version_is_certified_after_somebody_else_approved_it(project, tmp_pat
     path.write_text(json.dumps(forged), encoding="utf-8")
     with pytest.raises(IntegrityError, match="does not fit what it says"):
         elsewhere.certificates.verify(path, public_key=pem)
+
+
+def test_a_vulnerable_dependency_holds_the_certificate(project, service):
+    """The real scanner names it with its cure."""
+    with vulnerability_service(numpy="999.1") as url:
+        service(url)
+        assessment, certificate = project("grace").certificates.issue("1.0.0")
+    assert outcomes(assessment)["security"] == "FAIL"
+    assert "TEST-1, fixed in 999.1" in next(check.text for check in assessment.failed if check.name == "security")
+    assert certificate is None
 
 
 def test_the_card_is_kept_with_the_run_and_made_again(project):

@@ -39,7 +39,7 @@ def test_vulnerable_packages_are_named_with_their_cure(scanner):
 def test_a_clean_scan_says_how_far_it_looked(scanner):
     """Packages that the service does not know were not looked at."""
     scan = scan_dependencies(scanner(json.dumps({"dependencies": [CLEAN, SKIPPED]})))
-    assert scan.summary == "pip-audit, by pypi, knows of no vulnerability in 1 dependencies, 1 are unknown to it."
+    assert scan.summary == "pip-audit, by pypi, knows of no vulnerability in 1 dependency (unknown to it: 1)."
     assert not scan.vulnerable
     assert scan.is_done
 
@@ -52,7 +52,7 @@ def test_another_service_is_asked_when_the_first_does_not_answer(tmp_path):
         f"#!/bin/sh\ncase \"$*\" in *'service osv'*) echo '{answer}';; *) exit 1;; esac\n", encoding="utf-8"
     )
     script.chmod(0o700)
-    assert scan_dependencies(str(script)).summary == "pip-audit, by osv, knows of no vulnerability in 1 dependencies."
+    assert scan_dependencies(str(script)).summary == "pip-audit, by osv, knows of no vulnerability in 1 dependency."
 
 
 @pytest.mark.parametrize("text", [json.dumps({"dependencies": [SKIPPED]}), "no network", "[]", "{}"])
@@ -71,4 +71,4 @@ def test_a_missing_or_hanging_scanner_is_told():
 
 def test_a_scanner_that_hangs_is_left(scanner):
     """After the time it was given."""
-    assert "did not end within 0.2 s" in scan_dependencies(scanner("", seconds=5), timeout_seconds=0.2).summary
+    assert "pypi did not answer within 0.2 s" in scan_dependencies(scanner("", seconds=5), timeout_seconds=0.2).summary
