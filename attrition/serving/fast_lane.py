@@ -1,7 +1,8 @@
 """The fast lane: scoring requests answered in a replica's HTTP server, outside Ray Serve's work per request.
 
 A middleware (``attrition.serving.lane_middleware``) hands every scoring request to the lane and everything else on to
-Serve. That saves what Serve does around a request. What stands for it here:
+Serve. That saves what Serve does around a request. Small native requests do not even get to the middleware: the HTTP
+server gives them to the lane itself (``attrition.serving.http_protocol``). What stands for Serve's work here:
 
 ==================================  =================================================================================
 Serve                               the fast lane
@@ -41,19 +42,24 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from attrition.serving import logs
 from attrition.serving.deadlines import Deadlines
-from attrition.serving.gateway import respond_problem
+from attrition.serving.gateway import PREDICT, respond_problem
 from attrition.serving.identifiers import new_request_id
+from attrition.serving.lane_turn import answer_together
 from attrition.serving.protocols import problems
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
     from attrition.serving.gateway import ASGIApp, Gateway, Message, Receive, Send
+    from attrition.serving.lane_turn import LaneRequest
 
     Scope = MutableMapping[str, Any]
 
 REQUEST_ID = b"x-request-id"
 TIMEOUT = b"x-request-timeout-seconds"
+
+TOGETHER = 8
+"""Requests that share a write of the prediction log; with more, the first would wait longer than that saves."""
 
 _WITHOUT_TASKS = {TIMEOUT: b"0", b"x-request-disconnect-disabled": b"?1"}
 """Headers by which Serve leaves timeout and disconnection of a request alone."""
@@ -160,6 +166,8 @@ class FastLane:
         self._limit = math.inf if options.max_in_flight is None else options.max_in_flight
         self._prefix = options.route_prefix.rstrip("/")
         self._deadlines = Deadlines()
+        self._url = (self._prefix + PREDICT).encode()
+        self._turn: list[LaneRequest] = []
 
     def takes(self, scope: Scope) -> bool:
         """Whether a request is one to score, for this application."""
@@ -168,6 +176,38 @@ class FastLane:
         path: str = scope["path"]
         mounted = scope.get("root_path", "") + self._prefix
         return path.startswith(mounted) and self._gateway.scores(path.removeprefix(mounted))
+
+    def takes_at_once(self, url: bytes) -> bool:
+        """Whether a POST to a URL can be answered by :meth:`take`: all that is needed for it is in this process."""
+        snapshot = self._gateway.snapshot
+        return url == self._url and self.options.is_open and snapshot is not None and not snapshot.placed
+
+    def take(self, request: LaneRequest) -> None:
+        """Answer a complete request in this turn of the event loop, together with others that come in it.
+
+        None has a deadline: what has arrived is scored without a pause.
+        """
+        options, in_flight = self.options, self.in_flight
+        if in_flight.n >= self._limit:
+            self._gateway.meter.failed("overloaded")
+            request.refuse(problems.overloaded(options.refusal_status, options.retry_after_s))
+            return
+        in_flight.change(1)
+        request.scope |= {"method": "POST", "path": self._url.decode(), "root_path": self._prefix}
+        if not self._turn:
+            asyncio.get_running_loop().call_soon(self._answer_turn)
+        self._turn.append(request)
+
+    def _answer_turn(self) -> None:
+        turn, self._turn = self._turn, []
+        snapshot = self._gateway.snapshot
+        assert snapshot is not None
+        for first in range(0, len(turn), TOGETHER):
+            together = turn[first : first + TOGETHER]
+            try:
+                answer_together(self._gateway, snapshot, together)
+            finally:
+                self.in_flight.change(-len(together))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that the lane takes."""

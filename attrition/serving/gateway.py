@@ -251,9 +251,9 @@ class Gateway:
             await respond_problem(send, answer)
             return
         assert exchange is not None
-        self._account(exchange, time.perf_counter() - started)
+        self.account(exchange, time.perf_counter() - started)
         await respond(send, 200, answer, b"application/json", *exchange.served)
-        self._offer(exchange)
+        self.offer(exchange)
 
     async def _translate(self, path: str, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer in another protocol, whose records go through the native path."""
@@ -275,7 +275,7 @@ class Gateway:
             return
         scored = [exchange for exchange in exchanges if exchange.scores and reply.status == 200]
         for exchange in scored:
-            self._account(exchange, time.perf_counter() - started)
+            self.account(exchange, time.perf_counter() - started)
         if reply.status >= 400:
             refused_by = next((exchange.refused_by for exchange in exchanges if exchange.refused_by), None)
             kind = "variant-unavailable" if reply.status == 503 else "internal"
@@ -284,7 +284,7 @@ class Gateway:
         served = [header for exchange in scored for header in exchange.served if header[0] not in known]
         await respond(send, reply.status, reply.body, reply.content_type, *reply.headers, *served)
         for exchange in scored:
-            self._offer(exchange)
+            self.offer(exchange)
 
     async def _answer_body(
         self,
@@ -334,19 +334,38 @@ class Gateway:
         reply = dispatch.refusal(path, problem)
         await respond(send, reply.status, reply.body, reply.content_type, *reply.headers)
 
-    def _offer(self, exchange: Exchange) -> None:
+    def offer(self, exchange: Exchange) -> None:
+        """Let the shadows score copies of what was answered, later."""
         if exchange.snapshot.shadows and not exchange.is_smoke_test:
             self.shadow.offer(exchange)
 
-    def _account(self, exchange: Exchange, seconds: float) -> None:
-        """Everything that is kept of an answer; the one place that sees every answer of every protocol."""
+    def account(self, exchange: Exchange, seconds: float, *, write: bool = True) -> None:
+        """Everything that is kept of an answer; the one place that sees every answer of every protocol.
+
+        Parameters
+        ----------
+        seconds
+            From the request's arrival to now.
+        write
+            Whether the prediction log is written at once; else by :meth:`write_log`, before the answer is sent.
+        """
         self.meter.scored(exchange.scores, seconds)
         if self.log is not None and not exchange.is_smoke_test:
+            keep = self.log.append if write else self.log.gather
             try:
-                self.log.append(exchange.scores, int(seconds * 1e6))
+                keep(exchange.scores, int(seconds * 1e6))
             except Exception:  # what the log cannot do must not cost an answer
                 self.meter.failed("log")
                 logger.exception("A prediction could not be logged")
+
+    def write_log(self) -> None:
+        """Write what was accounted for and is not in the log yet."""
+        if self.log is not None:
+            try:
+                self.log.write()
+            except Exception:  # as above
+                self.meter.failed("log")
+                logger.exception("Predictions could not be logged")
 
     async def _body(
         self, scope: MutableMapping[str, Any], receive: Receive, *, json_only: bool = True

@@ -29,6 +29,11 @@ def _no_lane() -> FastLane | None:
 _current: Callable[[], FastLane | None] = _no_lane
 
 
+def current() -> FastLane | None:
+    """The lane of this process, if there is one."""
+    return _current()
+
+
 def open_lane(lane: FastLane) -> None:
     """Make a lane the one of this process, for as long as somebody holds it."""
     global _current  # noqa: PLW0603 - the middleware and the replica are made apart, by Serve
@@ -53,7 +58,10 @@ class FastLaneMiddleware:
 
 
 def middlewares() -> list[Any]:
-    """What Serve calls: the Starlette middlewares of a server, from the inside outwards."""
+    """What Serve calls just before it starts a server: its Starlette middlewares, from the inside outwards."""
     from starlette.middleware import Middleware
 
+    from attrition.serving import http_protocol
+
+    http_protocol.install()
     return [Middleware(FastLaneMiddleware)]

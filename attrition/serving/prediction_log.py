@@ -127,8 +127,9 @@ class LogHealth:
 class PredictionLog:
     """Writes what a replica answers.
 
-    :meth:`append` and :meth:`append_outcomes` belong to the event loop's thread; they take microseconds and never
-    raise for the disk's sake. Everything slow happens in a thread of this object and in the committer's process.
+    :meth:`gather`, :meth:`write` and :meth:`append_outcomes` belong to the event loop's thread; they take microseconds
+    and never raise for the disk's sake. Everything slow happens in a thread of this object and in the
+    committer's process.
 
     Parameters
     ----------
@@ -148,6 +149,8 @@ class PredictionLog:
         self.pseudonym = Pseudonymiser(existing_key(config.key_file), config.employee_ids)
         self.n_records = 0
         self.n_dropped = 0
+        self._gathered: list[bytes] = []
+        self._n_gathered = 0
         self._dropped_at = float("-inf")
         self._on_health = on_health
         self._health = LogHealth()
@@ -165,9 +168,12 @@ class PredictionLog:
         return self
 
     def append(self, scores: Sequence[Scores], latency_us: int) -> bool:
-        """Write the predictions of one request, all or none; False when they had to be dropped.
+        """Write the predictions of one request, all or none; see :meth:`gather` and :meth:`write`."""
+        self.gather(scores, latency_us)
+        return self.write()
 
-        To be called before the response is sent.
+    def gather(self, scores: Sequence[Scores], latency_us: int) -> None:
+        """Take the predictions of one request, for the next :meth:`write`.
 
         Parameters
         ----------
@@ -196,8 +202,19 @@ class PredictionLog:
                 for group in scores
             ],
         )
-        n = sum(len(group.prediction_ids) for group in scores)
-        if self._write(entry):
+        self._gathered.append(encode(entry))
+        self._n_gathered += sum(len(group.prediction_ids) for group in scores)
+
+    def write(self) -> bool:
+        """Write what was gathered, all or none; False when it had to be dropped.
+
+        To be called before any of these predictions is sent.
+        """
+        if not self._gathered:
+            return True
+        entries, n = self._gathered, self._n_gathered
+        self._gathered, self._n_gathered = [], 0
+        if self._write(entries):
             self.n_records += n
             return True
         self.n_dropped += n
@@ -206,7 +223,7 @@ class PredictionLog:
 
     def append_outcomes(self, outcomes: list[Outcome], source: str) -> bool:
         """Write received outcomes, whose ids are pseudonyms; False when there is no room, and the sender must know."""
-        return self._write(Outcomes(source, outcomes))
+        return self._write([encode(Outcomes(source, outcomes))])
 
     def health(self) -> LogHealth:
         """As of the last `seal_seconds`."""
@@ -227,9 +244,9 @@ class PredictionLog:
             self._spool.close()
         return self._committer.release(timeout_seconds)
 
-    def _write(self, entry: Predictions | Outcomes) -> bool:
+    def _write(self, entries: Sequence[bytes]) -> bool:
         spool = self._spool
-        if spool is None or not spool.append(encode(entry)):
+        if spool is None or not spool.append(*entries):
             return False
         if spool.n_active_bytes > self.config.max_segment_bytes and not self._wake.is_set():
             self._wake.set()

@@ -1,10 +1,10 @@
 """Spools: append-only files that hold what a process has answered until a table has it.
 
-A spool is the folder of one process. Its active segment ``0000000007.open`` is appended to with one ``write`` per
-entry; sealing makes it durable and renames it to ``0000000007.log``, which is never written again. Whoever commits a
-sealed segment deletes it. The file ``lock`` is held (flock) by the process for its life, so a spool whose lock can be
-taken has lost its owner: it may be *adopted*, and then its active segment counts as sealed, too. A folder appears under
-its final name with the lock already held, so a spool that is just being made cannot be adopted.
+A spool is the folder of one process. Its active segment ``0000000007.open`` is appended to with one ``write`` for one
+or several entries; sealing makes it durable and renames it to ``0000000007.log``, which is never written again. Whoever
+commits a sealed segment deletes it. The file ``lock`` is held (flock) by the process for its life, so a spool whose
+lock can be taken has lost its owner: it may be *adopted*, and then its active segment counts as sealed, too. A folder
+appears under its final name with the lock already held, so a spool that is just being made cannot be adopted.
 
 Format of a segment, version 1: the line `MAGIC`, then frames. A frame is the length of its payload (uint32, little
 endian), a CRC-32 (uint32) and the payload. A process that is killed inside a ``write`` leaves a torn frame at the end;
@@ -158,12 +158,12 @@ class Spool:
         self._number = 1
         self._fd, self._size = self._create(1), len(MAGIC)
 
-    def append(self, payload: bytes) -> bool:
-        """Write a payload; False when the spool is full or the disk refuses, which :attr:`error` then explains.
+    def append(self, *payloads: bytes) -> bool:
+        """Write payloads, all or none; False when the spool is full or the disk refuses, which :attr:`error` explains.
 
         One ``write`` into the page cache, no ``fsync``: it outlives this process, and the node from the next `seal` on.
         """
-        data = frame(payload)
+        data = b"".join(map(frame, payloads))
         with self._lock:
             if self._size + self._backlog + len(data) > self.max_bytes:
                 return False
