@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 GROUP_ROWS = 2**17
 """Rows of a row group, at least: the memory that writing takes, and the least that a reader must read."""
 
+_RANDOM = ("employee_id", "probability")
+
 
 class Sink(Protocol):
     """A file that is being written; it exists once a row was written and it was closed."""
@@ -49,10 +51,13 @@ class ParquetSink:
             return
         table = pa.Table.from_batches(self._batches)
         if self._writer is None:
-            # ids and probabilities hardly repeat: looking for repetitions would take twice the time
-            repeated = [name for name in table.schema.names if name not in {"employee_id", "probability", "decision"}]
+            # the digits of ids and probabilities hardly repeat: to look for repetitions would more than double the time
+            names = table.schema.names
             self._writer = parquet.ParquetWriter(
-                self._path, table.schema, compression="snappy", use_dictionary=repeated
+                self._path,
+                table.schema,
+                compression={name: "none" if name in _RANDOM else "snappy" for name in names},
+                use_dictionary=[name for name in names if name not in {*_RANDOM, "decision"}],
             )
         self._writer.write_table(table, row_group_size=self._n_rows)
         self._batches, self._n_rows = [], 0
