@@ -31,7 +31,8 @@ def score(
         typer.Argument(metavar="INPUT", help="CSV, CSV.gz, Parquet, a folder of them, or a Delta table; or abfss://"),
     ],
     target: Annotated[
-        str, typer.Argument(metavar="OUTPUT", help="x.csv, x.csv.gz, x.parquet, or a folder of Parquet files.")
+        str,
+        typer.Argument(metavar="OUTPUT", help="x.csv, x.csv.gz, x.parquet, or a folder of Parquet files; or abfss://"),
     ],
     model: Annotated[str, typer.Option(help="Version or alias that scores.")] = "champion",
     mapping: Annotated[str | None, typer.Option(help="Mapping YAML, or a shipped name.")] = None,

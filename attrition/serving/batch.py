@@ -15,13 +15,14 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from attrition.data.schema import EMPLOYEE_ID, SNAPSHOT_DATE
 from attrition.errors import ExtractError, Fault, UsageError
 from attrition.registry.bundle import load_bundle
 from attrition.serving.batch_checks import Tally
+from attrition.serving.batch_folders import lies_in
 from attrition.serving.batch_output import Output
 from attrition.serving.batch_plan import plan_input
 from attrition.serving.batch_sources import local_or_address
@@ -29,6 +30,7 @@ from attrition.serving.batch_task import OUTPUT_COLUMNS, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from attrition.data.findings import Finding
     from attrition.data.mapping import Mapping
@@ -173,7 +175,8 @@ def plan_batch(
         CSV, CSV.gz or Parquet, a folder of one of them, or a Delta table: a path, a ``file:`` URI, or an address
         ``abfss://container@account.dfs.core.windows.net/...``.
     target
-        Path or ``file:`` URI. ``.csv``, ``.csv.gz`` and ``.parquet`` name one file; anything else a folder of Parquet.
+        Path, ``file:`` URI or address ``abfss:``. ``.csv``, ``.csv.gz`` and ``.parquet`` name one file; anything else
+        a folder of Parquet.
     bundle
         The version that scores.
     mapping
@@ -202,9 +205,7 @@ def plan_batch(
     )
     output = Output.at(target, as_delta=as_delta)
     fitted = None if mapping is None else fit_mapping(mapping, loaded.schema)
-    place = local_or_address(source)
-    if isinstance(place, Path):
-        _check_apart(place.absolute(), output)
+    _check_apart(local_or_address(source), output)
     _check_columns(plan, loaded.schema, tuple(keep), fitted)
     n_partitions = len(plan.partitions)
     job = Job(bundle, key, ids, tuple(keep), fitted, n_partitions, compiled=n_partitions > SMALL_PARTITIONS)
@@ -333,9 +334,8 @@ def _one_byte_line_ends(encoding: str) -> bool:
         return False
 
 
-def _check_apart(source: Path, output: Output) -> None:
-    source, target = source.resolve(), output.path.resolve()
-    if source == target or (source.is_dir() and source in target.parents) or target in source.parents:
+def _check_apart(source: Path | str, output: Output) -> None:
+    if lies_in(source, output.path) or lies_in(output.path, source):
         raise UsageError(Fault(str(output.path), "lies in the input or around it", "", "name an output beside it"))
 
 

@@ -9,7 +9,8 @@
 
 A part is written under a name of its own and renamed when it is complete; its counts are written after that. A killed
 batch thus leaves whole parts and a few nameless files. Names that begin with an underscore or a dot are passed over by
-everything that reads a folder of Parquet. A single file and a Delta table appear at the end, in one step.
+everything that reads a folder of Parquet. A single file and a Delta table appear at the end, in one step. In an object
+store a part is uploaded when it is complete, see :mod:`attrition.serving.batch_folders`.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ import io
 import json
 import os
 import shutil
-import uuid
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 from attrition.errors import Fault, PlatformError, UsageError
 from attrition.serving.batch_checks import Tally
+from attrition.serving.batch_folders import folder_at, name_of, parent_of
 from attrition.serving.batch_sinks import GROUP_ROWS, CsvSink, ParquetSink
 from attrition.serving.batch_sources import local_or_address
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from attrition.serving.batch_folders import Folder
     from attrition.serving.batch_sinks import Sink
 
 FORMAT = "attrition.batch/1"
@@ -97,12 +99,12 @@ class Output:
 
     Attributes
     ----------
-    path : Path
-        Absolute; what the user named.
+    path : Path or str
+        What the user named: an absolute path, or an address of an object store.
     layout : Layout
     """
 
-    path: Path
+    path: Path | str
     layout: Layout
 
     @classmethod
@@ -112,32 +114,35 @@ class Output:
         Raises
         ------
         UsageError
-            A Delta table with the name of a file; an address that is not local.
+            A Delta table with the name of a file; an address of an unknown kind, or with a secret in it.
         """
         place = local_or_address(path)
-        if isinstance(place, str):
-            remedy = "write to a folder that is mounted, and copy it or upload it from there"
-            raise UsageError(Fault(place, "is no place to write to", "a path or a file: URI is", remedy))
-        path = place.absolute()
-        name = path.name.lower()
+        place = place if isinstance(place, str) else place.absolute()
+        name = name_of(place)
         for suffix, layout in ((".csv.gz", Layout.CSV_GZ), (".csv", Layout.CSV), (".parquet", Layout.PARQUET)):
-            if name.endswith(suffix):
+            if name.lower().endswith(suffix):
                 if as_delta:
-                    raise UsageError(Fault(path.name, "is the name of a file", "a Delta table is a folder"))
-                return cls(path, layout)
-        return cls(path, Layout.DELTA if as_delta else Layout.FOLDER)
+                    raise UsageError(Fault(name, "is the name of a file", "a Delta table is a folder"))
+                return cls(place, layout)
+        return cls(place, Layout.DELTA if as_delta else Layout.FOLDER)
 
     @property
-    def parts(self) -> Path:
+    def parts(self) -> Folder:
         """Folder that the parts are written to."""
-        return self.path.with_name(f".{self.path.name}.parts") if self.layout.single else self.path
+        if not self.layout.single:
+            return folder_at(self.path)
+        hidden = f".{name_of(self.path)}.parts"
+        return folder_at(
+            f"{parent_of(self.path)}/{hidden}" if isinstance(self.path, str) else self.path.parent / hidden
+        )
 
-    def part(self, number: int) -> Path:
-        """File of a complete part."""
-        return self.parts / f"part-{number:05d}{self.layout.suffix}"
+    def part(self, number: int) -> str:
+        """Name of a complete part."""
+        return f"part-{number:05d}{self.layout.suffix}"
 
-    def _report(self, number: int) -> Path:
-        return self.parts / _REPORTS / f"part-{number:05d}.json"
+    @staticmethod
+    def _report(number: int) -> str:
+        return f"{_REPORTS}/part-{number:05d}.json"
 
     def begin(self, job: Mapping[str, Any], *, overwrite: bool) -> tuple[dict[int, PartReport], bool]:
         """Make ready for a batch.
@@ -163,27 +168,31 @@ class Output:
         """
         if overwrite:
             self._discard()
-        replaceable = self.layout.single and overwrite and not self.path.is_dir()
-        if self.path.exists() and (self.layout.single or self._foreign()) and not replaceable:
-            remedy = "--overwrite replaces it" if self.path.is_file() and self.layout.single else "name another output"
+        is_file = folder_at(parent_of(self.path)).size(name_of(self.path)) is not None
+        if (is_file or self._foreign()) and not (is_file and self.layout.single and overwrite):
+            remedy = "--overwrite replaces it" if is_file and self.layout.single else "name another output"
             raise UsageError(Fault(str(self.path), "is there already and no output of this batch", "", remedy))
         begun = self._begun()
         if begun is None:
-            (self.parts / _REPORTS).mkdir(parents=True, exist_ok=True)
-            write_atomically(self.parts / PROGRESS, {"format": FORMAT, "complete": False, "job": dict(job)})
+            self._note({"format": FORMAT, "complete": False, "job": dict(job)})
             return {}, False
         self._check_same(begun.get("job", {}), job)
         return self._finished(), bool(begun["complete"])
 
     def _foreign(self) -> bool:
-        return not self.path.is_dir() or (self._begun() is None and any(self.path.iterdir()))
+        """Whether the output's name is that of a folder which is none of ours, or should not be one."""
+        folder = folder_at(self.path)
+        return folder.exists() if self.layout.single else self._begun() is None and bool(folder.names())
 
     def _begun(self) -> dict[str, Any] | None:
         try:
-            document = json.loads((self.parts / PROGRESS).read_bytes())
-        except (OSError, ValueError):
+            document = json.loads(self.parts.read(PROGRESS) or b"")
+        except ValueError:
             return None
         return document if isinstance(document, dict) and document.get("format") == FORMAT else None
+
+    def _note(self, document: Mapping[str, Any]) -> None:
+        self.parts.write(PROGRESS, json.dumps(document, indent=1).encode())
 
     def _check_same(self, begun: Mapping[str, Any], job: Mapping[str, Any]) -> None:
         where = f"{self.path}: {{}}"
@@ -203,23 +212,20 @@ class Output:
 
     def _finished(self) -> dict[int, PartReport]:
         """Parts that are whole: a machine that crashed may have kept the name of a file and not its content."""
-        finished = {}
-        for file in sorted((self.parts / _REPORTS).glob("part-*.json")):
+        parts, finished = self.parts, {}
+        for name in parts.names(_REPORTS):
             try:
-                report = PartReport.from_dict(json.loads(file.read_bytes()))
-                whole = not report.size or self.part(report.number).stat().st_size == report.size
-            except (OSError, ValueError, KeyError, TypeError):
+                report = PartReport.from_dict(json.loads(parts.read(f"{_REPORTS}/{name}") or b""))
+            except (ValueError, KeyError, TypeError):
                 continue
-            if whole:
+            if not report.size or parts.size(self.part(report.number)) == report.size:
                 finished[report.number] = report
         return finished
 
     def _discard(self) -> None:
         """Remove what a batch wrote, never anything else; a single file stays until the new one is complete."""
-        if self.layout.single:
-            shutil.rmtree(self.parts, ignore_errors=True)
-        elif self._begun() is not None:
-            shutil.rmtree(self.path)
+        if self.layout.single or self._begun() is not None:
+            self.parts.clear()
 
     def write_part(self, number: int) -> PartWriter:
         """Context in which the rows of a partition are written; nothing of it is seen unless it is completed."""
@@ -227,7 +233,7 @@ class Output:
 
     def record(self, report: PartReport) -> None:
         """Remember that a part is complete."""
-        write_atomically(self._report(report.number), report.to_dict())
+        self.parts.write(self._report(report.number), json.dumps(report.to_dict(), indent=1).encode())
 
     def finish(self, reports: Sequence[PartReport], columns: Sequence[str], summary: Mapping[str, Any]) -> None:
         """Put the parts together and mark the output as complete.
@@ -244,23 +250,24 @@ class Output:
         """
         import pyarrow as pa
 
-        files = [self.part(report.number) for report in reports if report.size]
+        parts = self.parts
+        names = [self.part(report.number) for report in reports if report.size]
         if self.layout.single:
-            scratch = self.parts / f".whole-{uuid.uuid4().hex}"
+            scratch = parts.scratch()
             try:
-                _concatenate(files, scratch, self.layout, columns)
+                _concatenate(parts, names, scratch, self.layout, columns)
             except (pa.ArrowException, OSError) as error:
                 scratch.unlink(missing_ok=True)
                 raise PlatformError(Fault(str(self.path), "the parts cannot be put together", "", _REMEDY)) from error
-            scratch.replace(self.path)
-            shutil.rmtree(self.parts)
+            folder_at(parent_of(self.path)).adopt(scratch, name_of(self.path))
+            parts.clear()
             return
-        for leftover in self.parts.glob(".part-*"):
-            leftover.unlink(missing_ok=True)
-        if self.layout is Layout.DELTA and not (self.path / "_delta_log").exists():
-            _make_table(self.path)
-        begun = self._begun() or {}
-        write_atomically(self.parts / PROGRESS, {**begun, "complete": True, "result": dict(summary)})
+        for leftover in parts.names():
+            if leftover.startswith(".part-"):
+                parts.remove(leftover)
+        if self.layout is Layout.DELTA and not parts.names("_delta_log"):
+            _make_table(str(self.path))
+        self._note({**(self._begun() or {}), "complete": True, "result": dict(summary)})
 
 
 _REMEDY = "check the space on the disk and that files keep the same columns and types"
@@ -271,31 +278,24 @@ def _shown(value: Any) -> str:
     return (text if len(text) <= 16 or " " in text else f"{text[:12]}...") or "nothing"
 
 
-def write_atomically(path: Path, document: Mapping[str, Any]) -> None:
-    """A JSON file that is there completely or not at all."""
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    scratch.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    scratch.replace(path)
-
-
-def _make_table(path: Path) -> None:
+def _make_table(path: str) -> None:
     """Turn the folder of Parquet files into a Delta table: one commit, no byte is copied."""
     from deltalake import convert_to_deltalake
     from deltalake.exceptions import DeltaError
 
     try:
-        convert_to_deltalake(str(path))
+        convert_to_deltalake(path)
     except (DeltaError, OSError) as error:
-        raise PlatformError(Fault(str(path), "the Delta table cannot be made", "", _REMEDY)) from error
+        raise PlatformError(Fault(path, "the Delta table cannot be made", "", _REMEDY)) from error
 
 
-def _concatenate(files: Sequence[Path], target: Path, layout: Layout, columns: Sequence[str]) -> None:
+def _concatenate(parts: Folder, names: Sequence[str], target: Path, layout: Layout, columns: Sequence[str]) -> None:
     if layout is Layout.PARQUET:
         from pyarrow import parquet
 
         with closing(ParquetSink(target)) as sink:
-            for file in files:
-                with parquet.ParquetFile(file, pre_buffer=False) as part:
+            for name in names:
+                with parts.open(name) as file, parquet.ParquetFile(file, pre_buffer=False) as part:
                     for batch in part.iter_batches(GROUP_ROWS, use_threads=False):
                         sink.write(batch)
         return
@@ -305,16 +305,16 @@ def _concatenate(files: Sequence[Path], target: Path, layout: Layout, columns: S
     with target.open("wb") as whole:
         # the members of a gzip file may follow each other
         whole.write(gzip.compress(header) if layout is Layout.CSV_GZ else header)
-        for file in files:
-            with file.open("rb") as part:
+        for name in names:
+            with parts.open(name) as part:
                 _append(part, whole)
 
 
-def _append(part: BinaryIO, whole: BinaryIO) -> None:
+def _append(part: IO[bytes], whole: IO[bytes]) -> None:
     """Copy inside the kernel where it can: half the time."""
     if hasattr(os, "copy_file_range"):
         whole.flush()
-        with suppress(OSError):  # file systems may refuse; the rest is copied below
+        with suppress(OSError):  # file systems may refuse, and a store has none; the rest is copied below
             while os.copy_file_range(part.fileno(), whole.fileno(), 2**30):
                 pass
     shutil.copyfileobj(part, whole, 2**22)
@@ -329,9 +329,9 @@ class PartWriter:
     def __init__(self, output: Output, number: int) -> None:
         self._output = output
         self._number = number
-        target = output.part(number)
+        self._folder = output.parts
         # a name of its own: a worker that was taken for dead may still be writing the same part
-        self._scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        self._scratch = self._folder.scratch()
         self._sink: Sink = (
             CsvSink(self._scratch, compressed=output.layout is Layout.CSV_GZ)
             if output.layout in {Layout.CSV, Layout.CSV_GZ}
@@ -355,7 +355,7 @@ class PartWriter:
         size = 0
         if self._scratch.exists():
             size = self._scratch.stat().st_size
-            self._scratch.replace(self._output.part(self._number))
+            self._folder.adopt(self._scratch, self._output.part(self._number))
         report = PartReport(self._number, size, tally)
         self._output.record(report)
         return report

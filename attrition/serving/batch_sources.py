@@ -43,7 +43,7 @@ def local_or_address(path: str | Path) -> Path | str:
             raise UsageError(Fault(text, "is a file of another machine", "", "mount it, and give its path"))
         return Path(unquote(parts.path))
     if parts.scheme not in AZURE:
-        raise UsageError(Fault(f"{parts.scheme}://...", "cannot be read", "a path, file: and abfss: can"))
+        raise UsageError(Fault(f"{parts.scheme}://...", "cannot be read or written", "a path, file: and abfss: can"))
     if parts.password or "credential" in parts.query.lower() or "sig=" in parts.query:
         remedy = "take it out and set it in the environment, AZURE_CLIENT_SECRET say"
         raise UsageError(Fault(f"{parts.scheme}://...", "holds a secret, which would end up in logs", "", remedy))

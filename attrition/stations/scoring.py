@@ -71,8 +71,8 @@ class Scoring:
         source
             CSV, CSV.gz, Parquet, a folder of one of them, or a Delta table; a path, ``file:`` or ``abfss:`` address.
         target
-            Path or ``file:`` URI. ``.csv``, ``.csv.gz`` and ``.parquet`` name one file; anything else a folder of
-            Parquet files.
+            Path, ``file:`` or ``abfss:`` address. ``.csv``, ``.csv.gz`` and ``.parquet`` name one file; anything else a
+            folder of Parquet files.
         ref
             Version or alias that scores.
         mapping

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -24,6 +27,7 @@ from attrition.scoring.compile import compile_candidate
 from attrition.serving import batch_plan
 from attrition.serving.batch import plan_batch, run_batch
 from attrition.serving.batch_execution import in_process, in_threads
+from attrition.serving.batch_folders import lies_in
 from attrition.serving.batch_output import Output
 from attrition.training.families import FAMILIES
 
@@ -419,9 +423,84 @@ def test_file_uris_are_paths(tmp_path, linear, people):
 
 
 def test_no_folder_is_made_of_an_address(tmp_path, linear, people, monkeypatch):
-    """Writing to a storage account is refused in one line, not done below a folder named abfss:."""
+    """An address that nothing writes to is refused in one line, not taken for a folder named s3:."""
     monkeypatch.chdir(tmp_path)
     source = _write(people, tmp_path / "in.csv")
-    with pytest.raises(UsageError, match="no place to write to"):
-        _score(source, "abfss://c@account.dfs.core.windows.net/out", linear)
+    with pytest.raises(UsageError, match="cannot be read or written"):
+        _score(source, "s3://bucket/out", linear)
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+ADDRESS = "abfss://hr@account.dfs.core.windows.net/scores"
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """A store in memory in the place of the account; what is in it is listed by name."""
+    from fsspec.implementations.memory import MemoryFileSystem
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    memory = MemoryFileSystem()
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+    system = PyFileSystem(FSSpecHandler(memory))
+
+    def of(address):
+        parts = urlsplit(address)
+        return system, f"{parts.username}{parts.path}"
+
+    monkeypatch.setattr("attrition.serving.batch_sources.filesystem_of", of)
+    return memory
+
+
+@pytest.mark.parametrize("name", ["/out", "/out.parquet", "/out.csv", "/out.csv.gz"])
+def test_a_store_holds_the_same(tmp_path, linear, people, store, name):
+    """Byte for byte what a local output has; nothing else is left, here or there."""
+    source = _write(people, tmp_path / "in.parquet")
+    _score(source, tmp_path / f"local{name}", linear)
+    result = _score(source, ADDRESS + name, linear)
+    assert result.path == ADDRESS + name
+    local = {
+        path.relative_to(tmp_path / "local").as_posix(): path.read_bytes()
+        for path in (tmp_path / "local").rglob("*")
+        if path.is_file()
+    }
+    found = {path.removeprefix("/hr/scores/"): store.cat(path) for path in store.find("/hr/scores")}
+    assert found.keys() == local.keys()
+    assert {path: found[path] for path in found if ".gz" not in path} == {
+        path: local[path] for path in local if ".gz" not in path
+    }
+    with pytest.raises(UsageError, match="is there already") if "." in name else nullcontext():
+        assert _score(source, ADDRESS + name, linear).n_resumed == result.n_partitions
+    again = _score(source, ADDRESS + name, linear, overwrite=True)
+    assert (again.n_resumed, again.n_rows) == (0, len(people))
+
+
+def test_an_interrupted_batch_goes_on_in_a_store(tmp_path, linear, people, store):
+    """Parts that were uploaded are not scored again; one that is torn is."""
+    source = _write(people, tmp_path / "in.parquet")
+    first = _score(source, ADDRESS, linear)
+    progress = json.loads(store.cat("/hr/scores/_progress.json"))
+    store.pipe_file("/hr/scores/_progress.json", json.dumps({**progress, "complete": False}).encode())
+    store.pipe_file("/hr/scores/part-00000.parquet", b"torn")
+    second = _score(source, ADDRESS, linear)
+    assert (second.n_partitions, second.n_resumed) == (first.n_partitions, first.n_partitions - 1)
+    assert second.n_rows == len(people)
+
+
+def test_an_address_lies_in_another():
+    """As a path does: by its parts, not by its letters."""
+    assert lies_in(ADDRESS, ADDRESS)
+    assert lies_in(ADDRESS + "/out", ADDRESS)
+    assert not lies_in(ADDRESS + "-out", ADDRESS)
+    assert not lies_in(ADDRESS, ADDRESS + "/out")
+    assert not lies_in(Path("/scores"), ADDRESS)
+
+
+def test_a_store_that_does_not_answer(tmp_path, linear, people, store, monkeypatch):
+    """Is the platform's fault, says so, and names no key."""
+    monkeypatch.setattr(type(store), "_open", lambda *_, **__: (_ for _ in ()).throw(OSError("key=secret")))
+    source = _write(people, tmp_path / "in.csv")
+    with pytest.raises(PlatformError, match="did not do its part") as error:
+        _score(source, ADDRESS, linear)
+    assert "secret" not in str(error.value)
