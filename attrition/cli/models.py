@@ -158,7 +158,8 @@ def export(
     ctx: typer.Context,
     version: RefArgument,
     directory: Annotated[
-        Path | None, typer.Option(help="Folder of bundles. [default: that of the project]", show_default=False)
+        str | None,
+        typer.Option(help="Folder of bundles, or abfss://... [default: that of the project]", show_default=False),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:

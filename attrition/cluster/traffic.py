@@ -444,11 +444,10 @@ def normalised(shares: Mapping[str, float]) -> dict[str, float]:
 
 
 def _is_intact(variant: Variant) -> bool:
-    from attrition.registry.bundle import local_path
-    from attrition.registry.manifest import verify_directory
+    from attrition.registry.bundle import read_bundle
 
     try:
-        verify_directory(local_path(variant.bundle), variant.manifest_sha256)
+        read_bundle(variant.bundle, variant.manifest_sha256)
     except AttritionError:
         return False
     return True

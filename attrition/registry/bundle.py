@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from attrition.data.addresses import local_or_address
 from attrition.data.schema import FeatureSchema
 from attrition.errors import Fault, IntegrityError, UsageError
-from attrition.registry.manifest import read_verified
+from attrition.registry.manifest import read_verified, read_verified_from
 from attrition.scoring.scorer import load_scorer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from attrition.registry.manifest import Manifest
     from attrition.scoring.explainer import Explainer
     from attrition.scoring.scorer import Scorer
 
@@ -36,7 +38,7 @@ class BundleRef:
     Attributes
     ----------
     uri : str
-        Absolute path of the folder.
+        Absolute path of the folder, or its address in an object store.
     version : str
     manifest_sha256 : str
         Of the bundle's own manifest.
@@ -79,7 +81,7 @@ def load_bundle(path: str | Path, manifest_sha256: str) -> Bundle:
     Parameters
     ----------
     path
-        Local path or ``file:`` URI.
+        Local path, ``file:`` URI, or address of an object store (``abfss://...``).
     manifest_sha256
         Of the bundle's manifest, as exported.
 
@@ -89,8 +91,10 @@ def load_bundle(path: str | Path, manifest_sha256: str) -> Bundle:
         Changed, missing or additional files, or a content that is no version.
     UsageError
         A URI of another scheme.
+    PlatformError
+        The object store did not answer.
     """
-    manifest, files = read_verified(local_path(path), manifest_sha256)
+    manifest, files = read_bundle(path, manifest_sha256)
     version, threshold, family, schema = _described(path, files)
     scorer = load_scorer(_within(SCORING_FOLDER, files))
     if scorer.feature_names != schema.names:
@@ -108,7 +112,7 @@ def load_explainer(path: str | Path, manifest_sha256: str) -> Explainer:
     """
     from attrition.scoring.explainer import Explainer
 
-    _, files = read_verified(local_path(path), manifest_sha256)
+    _, files = read_bundle(path, manifest_sha256)
     version, threshold, _, schema = _described(path, files)
     scoring, background = _within(SCORING_FOLDER, files), _within(EXPLAINING_FOLDER, files)
     explainer = Explainer(scoring, background, schema=schema, version=version, threshold=threshold)
@@ -143,6 +147,16 @@ def _described(path: str | Path, files: Mapping[str, bytes]) -> tuple[str, float
 
 def _within(folder: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
     return {name.removeprefix(folder): data for name, data in files.items() if name.startswith(folder)}
+
+
+def read_bundle(path: str | Path, manifest_sha256: str) -> tuple[Manifest, dict[str, bytes]]:
+    """Manifest and content of every file of a bundle, verified; parameters and errors as of :func:`load_bundle`."""
+    place = local_or_address(path)
+    if isinstance(place, Path):
+        return read_verified(place, manifest_sha256)
+    from attrition.data.folders import StoreFolder
+
+    return read_verified_from(StoreFolder(place), manifest_sha256)
 
 
 def local_path(path: str | Path) -> Path:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrition.data.folders import folder_at
+from attrition.errors import IntegrityError
 from attrition.registry.bundle import (
     CANDIDATE_FILE,
     EXPLAINING_FOLDER,
@@ -14,16 +17,20 @@ from attrition.registry.bundle import (
     SCHEMA_FILE,
     SCORING_FOLDER,
     BundleRef,
+    read_bundle,
 )
-from attrition.registry.manifest import canonical_json, is_intact, manifest_of, write_folder
+from attrition.registry.manifest import MANIFEST_FILE, canonical_json, is_intact, manifest_of, write_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from attrition.registry.manifest import Manifest
     from attrition.registry.package import Package
     from attrition.registry.records import ModelVersion
 
 
-def write_bundle(root: Path, package: Package, version: ModelVersion) -> BundleRef:
-    """The bundle of a version below `root`, complete or not there at all.
+def write_bundle(root: Path | str, package: Package, version: ModelVersion) -> BundleRef:
+    """The bundle of a version below `root`, a folder or an address; complete or not there at all.
 
     The folder's name ends in the first digits of its manifest's digest, so that another content is another folder. One
     that exists is verified, and made again when it is damaged.
@@ -32,10 +39,18 @@ def write_bundle(root: Path, package: Package, version: ModelVersion) -> BundleR
     ------
     IntegrityError
         The package differs from its manifest.
+    PlatformError
+        The object store did not do its part.
     """
     files, facts = _contents(package, version)
-    manifest_sha256 = manifest_of(files, facts).sha256
-    target = root / f"{version.version}-{manifest_sha256[:8]}"
+    manifest = manifest_of(files, facts)
+    manifest_sha256 = manifest.sha256
+    name = f"{version.version}-{manifest_sha256[:8]}"
+    if isinstance(root, str):
+        ref = BundleRef(f"{root}/{name}", version.version, manifest_sha256)
+        _upload(ref, files, manifest)
+        return ref
+    target = root / name
     ref = BundleRef(str(target), version.version, manifest_sha256)
     if target.exists() and is_intact(target, manifest_sha256):
         return ref
@@ -62,10 +77,23 @@ def bundle_sha256(package: Package, version: ModelVersion) -> str:
     return manifest_of(*_contents(package, version)).sha256
 
 
-def remove_bundles(root: Path, version: str) -> None:
+def remove_bundles(root: Path | str, version: str) -> None:
     """Delete the bundles of a version below `root`; harmless when there is none."""
-    for folder in root.glob(f"{version}-*"):
-        shutil.rmtree(folder)
+    for name in folder_at(root).names():
+        if name.startswith(f"{version}-"):
+            folder_at(f"{root}/{name}" if isinstance(root, str) else root / name).clear()
+
+
+def _upload(ref: BundleRef, files: Mapping[str, bytes], manifest: Manifest) -> None:
+    """Write a bundle to an object store, its manifest last: without it there is no bundle."""
+    with suppress(IntegrityError):
+        read_bundle(ref.uri, ref.manifest_sha256)
+        return
+    folder = folder_at(ref.uri)
+    folder.clear()
+    for name, content in files.items():
+        folder.write(name, content)
+    folder.write(MANIFEST_FILE, manifest.to_bytes())
 
 
 def _contents(package: Package, version: ModelVersion) -> tuple[dict[str, bytes], dict[str, Any]]:

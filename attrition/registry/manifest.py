@@ -22,6 +22,8 @@ from attrition.errors import Fault, IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from attrition.data.folders import Folder
+
 FORMAT = "attrition.manifest/1"
 MANIFEST_FILE = "manifest.json"
 
@@ -217,6 +219,29 @@ def read_verified(directory: Path, manifest_sha256: str) -> tuple[Manifest, dict
     return manifest, contents
 
 
+def read_verified_from(folder: Folder, manifest_sha256: str) -> tuple[Manifest, dict[str, bytes]]:
+    """As :func:`read_verified`, of a folder that lies elsewhere, in an object store say.
+
+    Raises
+    ------
+    IntegrityError
+        As :func:`verify_directory`.
+    PlatformError
+        The storage did not answer.
+    """
+    manifest = _promised(folder.read(MANIFEST_FILE), manifest_sha256, "the folder")
+    faults = _unpromised(folder.files(), manifest)
+    contents: dict[str, bytes] = {}
+    for path, entry in manifest.files.items():
+        data = folder.read(path) if folder.size(path) == entry.size else b""
+        fault = _difference(path, entry, data)
+        faults += [fault] if fault else []
+        contents[path] = data or b""
+    if faults:
+        raise IntegrityError(faults)
+    return manifest, contents
+
+
 def read_file(directory: Path, path: str, manifest: Manifest) -> bytes:
     """Content of one file, checked against a verified manifest as it is read.
 
@@ -238,15 +263,25 @@ def read_file(directory: Path, path: str, manifest: Manifest) -> bytes:
 def _checked(directory: Path, manifest_sha256: str) -> tuple[Manifest, list[Fault]]:
     """The manifest, its own digest verified, and what is wrong with the folder's list of files."""
     data = _try_read(directory / MANIFEST_FILE, MAX_MANIFEST_BYTES)
+    manifest = _promised(data, manifest_sha256, directory.name)
+    found, faults = _walk(directory)
+    return manifest, faults + _unpromised(found, manifest)
+
+
+def _promised(data: bytes | None, manifest_sha256: str, where: str) -> Manifest:
+    """The manifest in these bytes, if they are those of its digest."""
     if data is None:
-        raise _unusable("missing or not a plain file", f"{directory.name} must have one")
+        raise _unusable("missing or not a plain file", f"{where} must have one")
     if hashlib.sha256(data).hexdigest() != manifest_sha256:
         raise _unusable("differs from what was registered", f"SHA-256 {manifest_sha256} is expected")
-    manifest = Manifest.from_bytes(data)
-    found, faults = _walk(directory)
-    for path in sorted(found - manifest.files.keys() - {MANIFEST_FILE}):
-        faults.append(Fault(path, "not in the manifest", "a version has exactly the files that were registered"))
-    return manifest, faults
+    return Manifest.from_bytes(data)
+
+
+def _unpromised(found: set[str], manifest: Manifest) -> list[Fault]:
+    return [
+        Fault(path, "not in the manifest", "a version has exactly the files that were registered")
+        for path in sorted(found - manifest.files.keys() - {MANIFEST_FILE})
+    ]
 
 
 def _walk(directory: Path) -> tuple[set[str], list[Fault]]:

@@ -19,9 +19,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from attrition.data.addresses import local_or_address
 from attrition.errors import Fault, NotFound, PlatformError, UsageError
 from attrition.registry.artifacts import local_folder, remove_folder
-from attrition.registry.bundle import local_path
 from attrition.registry.comparison import Comparison, compare_facts
 from attrition.registry.conditions import check_parity, waiver
 from attrition.registry.export import remove_bundles, write_bundle
@@ -332,7 +332,7 @@ class ModelRegistry:
         Parameters
         ----------
         directory
-            Folder of bundles; default ``settings.bundles``.
+            Folder of bundles, or its address (``abfss://...``); default ``settings.bundles``.
 
         Raises
         ------
@@ -344,8 +344,9 @@ class ModelRegistry:
         version = self.resolve(ref)
         return write_bundle(self._bundles(directory), self.load(version.version), version)
 
-    def _bundles(self, directory: str | Path | None = None) -> Path:
-        return local_path(directory or self._settings.bundles or self._settings.home / "bundles").absolute()
+    def _bundles(self, directory: str | Path | None = None) -> Path | str:
+        place = local_or_address(directory or self._settings.bundles or self._settings.home / "bundles")
+        return place if isinstance(place, str) else place.absolute()
 
     def _client(self) -> TrackingClient:
         if self._connected is None:

@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from attrition.data.addresses import lies_in, local_or_address
 from attrition.data.schema import EMPLOYEE_ID, SNAPSHOT_DATE
 from attrition.errors import ExtractError, Fault, UsageError
 from attrition.registry.bundle import load_bundle
 from attrition.serving.batch_checks import Tally
-from attrition.serving.batch_folders import lies_in
 from attrition.serving.batch_output import Output
 from attrition.serving.batch_plan import plan_input
-from attrition.serving.batch_sources import local_or_address
 from attrition.serving.batch_task import OUTPUT_COLUMNS, Job
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@
 A part is written under a name of its own and renamed when it is complete; its counts are written after that. A killed
 batch thus leaves whole parts and a few nameless files. Names that begin with an underscore or a dot are passed over by
 everything that reads a folder of Parquet. A single file and a Delta table appear at the end, in one step. In an object
-store a part is uploaded when it is complete, see :mod:`attrition.serving.batch_folders`.
+store a part is uploaded when it is complete, see :mod:`attrition.data.folders`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Any
 
+from attrition.data.addresses import local_or_address, name_of, parent_of
+from attrition.data.folders import folder_at
 from attrition.errors import Fault, PlatformError, UsageError
 from attrition.serving.batch_checks import Tally
-from attrition.serving.batch_folders import folder_at, name_of, parent_of
 from attrition.serving.batch_sinks import GROUP_ROWS, CsvSink, ParquetSink
-from attrition.serving.batch_sources import local_or_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from attrition.serving.batch_folders import Folder
+    from attrition.data.folders import Folder
     from attrition.serving.batch_sinks import Sink
 
 FORMAT = "attrition.batch/1"

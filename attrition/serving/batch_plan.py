@@ -17,8 +17,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from attrition.data.addresses import local_or_address
 from attrition.errors import ExtractError, Fault, NotFound, UsageError
-from attrition.serving.batch_sources import local_or_address, look_at, open_source
+from attrition.serving.batch_sources import look_at, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

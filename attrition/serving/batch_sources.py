@@ -1,71 +1,17 @@
-"""Where the bytes of an input lie: a path, a ``file:`` URI, or an address of an object store.
-
-An address names its file system, ``abfss://container@account.dfs.core.windows.net/folder`` that of Azure; credentials
-come from the environment of each process (``AZURE_CLIENT_ID`` and its kin, a managed identity, ``az login``) and never
-stand in a plan or a task. An address with a password is refused for that reason.
-"""
+"""Where the bytes of an input lie: below a path or an address, see :mod:`attrition.data.addresses`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
-from attrition.errors import Fault, NotFound, PlatformError, UsageError
+from attrition.data import addresses
+from attrition.errors import Fault, NotFound, PlatformError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyarrow.fs import FileSystem
-
-AZURE = ("abfs", "abfss")
-
-
-def local_or_address(path: str | Path) -> Path | str:
-    """A local path as such, also of a ``file:`` URI; an address of an object store as text.
-
-    Raises
-    ------
-    UsageError
-        Another scheme, another machine's file, or a password in the address.
-
-    Examples
-    --------
-    >>> local_or_address("file:///data/hr%20extract.csv")
-    PosixPath('/data/hr extract.csv')
-    """
-    text = str(path)
-    if isinstance(path, Path) or ("://" not in text and not text.startswith("file:")):
-        return Path(path)
-    parts = urlsplit(text)
-    if parts.scheme == "file":
-        if parts.netloc not in {"", "localhost"}:
-            raise UsageError(Fault(text, "is a file of another machine", "", "mount it, and give its path"))
-        return Path(unquote(parts.path))
-    if parts.scheme not in AZURE:
-        raise UsageError(Fault(f"{parts.scheme}://...", "cannot be read or written", "a path, file: and abfss: can"))
-    if parts.password or "credential" in parts.query.lower() or "sig=" in parts.query:
-        remedy = "take it out and set it in the environment, AZURE_CLIENT_SECRET say"
-        raise UsageError(Fault(f"{parts.scheme}://...", "holds a secret, which would end up in logs", "", remedy))
-    return text.rstrip("/")
-
-
-def filesystem_of(address: str) -> tuple[FileSystem, str]:
-    """The file system of an address, not connected yet, and the path in it.
-
-    Raises
-    ------
-    UsageError
-        It is no address that Arrow understands.
-    """
-    import pyarrow as pa
-    from pyarrow import fs
-
-    try:
-        return fs.FileSystem.from_uri(address)  # type: ignore[no-any-return]
-    except (pa.ArrowException, ValueError) as error:
-        allowed = "abfss://container@account.dfs.core.windows.net/folder is expected"
-        raise UsageError(Fault(address.partition("?")[0], "is no address of a storage account", allowed)) from error
 
 
 def open_source(path: str) -> pa.NativeFile:
@@ -74,7 +20,7 @@ def open_source(path: str) -> pa.NativeFile:
 
     if "://" not in path:
         return pa.OSFile(path)
-    system, inner = filesystem_of(path)
+    system, inner = addresses.filesystem_of(path)
     return system.open_input_file(inner)
 
 
@@ -139,7 +85,7 @@ def look_at(path: Path | str) -> Tree:
     from pyarrow import fs
 
     where = str(path)
-    system, inner = (fs.LocalFileSystem(), where) if isinstance(path, Path) else filesystem_of(path)
+    system, inner = (fs.LocalFileSystem(), where) if isinstance(path, Path) else addresses.filesystem_of(path)
     try:
         info = system.get_file_info(inner)
         found = [info] if info.type == fs.FileType.File else []

@@ -94,7 +94,7 @@ class Models:
         Parameters
         ----------
         directory
-            Folder of bundles; default ``settings.bundles``.
+            Folder of bundles, or its address (``abfss://...``); default ``settings.bundles``.
         """
         with self._guard.acting(Action.MODEL_DOWNLOAD, f"model {ref}") as entry:
             bundle = self._registry().export_bundle(ref, directory)

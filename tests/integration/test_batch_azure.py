@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -18,9 +19,11 @@ from deltalake import DeltaTable
 from pyarrow import fs, parquet
 
 from attrition.cluster.environment import free_ports, is_taken
+from attrition.data import addresses
+from attrition.data.folders import LocalFolder, StoreFolder
 from attrition.data.schema import FeatureSchema
 from attrition.governance.privacy import PseudonymKey
-from attrition.serving import batch_sources
+from attrition.registry.bundle import BundleRef
 from attrition.serving.batch import plan_batch, run_batch
 from attrition.serving.batch_execution import in_threads
 
@@ -72,7 +75,7 @@ def emulated(account, monkeypatch):
         parts = urlsplit(address)
         return account, f"{parts.username}{parts.path}"
 
-    monkeypatch.setattr(batch_sources, "filesystem_of", of)
+    monkeypatch.setattr(addresses, "filesystem_of", of)
 
 
 @pytest.fixture
@@ -88,12 +91,21 @@ def source(account):
     return f"{CONTAINER}/in"
 
 
+def uploaded(local):
+    """A bundle, copied to the container."""
+    address = f"{CONTAINER}/bundles/1.0.0"
+    here, there = LocalFolder(Path(local.uri)), StoreFolder(address)
+    for name in here.files():
+        there.write(name, here.read(name))
+    return BundleRef(address, local.version, local.manifest_sha256)
+
+
 @pytest.mark.parametrize(
     ("name", "as_delta"), [("folder", False), ("table", True), ("one.parquet", False), ("one.csv", False)]
 )
 def test_scores_in_an_account(account, source, make_bundle, name, as_delta):
-    """Read there, scored, and written there; a Delta table is one that others can read."""
-    bundle = make_bundle("1.0.0", 1.0)
+    """Read there, scored by a version that lies there, and written there; a Delta table is one that others can read."""
+    bundle = uploaded(make_bundle("1.0.0", 1.0))
     target = f"{CONTAINER}/out/{name}"
     result = run_batch(
         plan_batch(source, target, bundle, PseudonymKey.from_hex("5a" * 32), as_delta=as_delta), in_threads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -123,3 +124,21 @@ def provider() -> Iterator[Provider]:
     running = Provider()
     yield running
     running.close()
+
+
+@pytest.fixture
+def object_store(monkeypatch):
+    """A store in memory, which every address ``abfss://container@account...`` means."""
+    from fsspec.implementations.memory import MemoryFileSystem
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    memory = MemoryFileSystem()
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+
+    def system_and_path(address):
+        parts = urlsplit(address)
+        return PyFileSystem(FSSpecHandler(memory)), f"{parts.username}{parts.path}"
+
+    monkeypatch.setattr("attrition.data.addresses.filesystem_of", system_and_path)
+    return memory

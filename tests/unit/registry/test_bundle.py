@@ -12,7 +12,7 @@ import pytest
 
 from attrition.errors import IntegrityError, NotFound, UsageError
 from attrition.registry.bundle import load_bundle, load_explainer, local_path
-from attrition.registry.export import write_bundle
+from attrition.registry.export import remove_bundles, write_bundle
 from attrition.registry.manifest import write_folder
 from attrition.registry.package import read_package
 from attrition.registry.records import ModelVersion
@@ -144,6 +144,50 @@ def test_a_bundle_exported_by_an_earlier_version_loads_and_scores_as_it_did():
     assert bundle.schema.names == ("tenure", "satisfaction_score", "promotion_flag", "department_code")
     assert bundle.scorer.score_one([12.0, 2.0, 0.0, 1.0]) == pytest.approx(0.8789668209362342)
     assert bundle.scorer.score_one([80.0, np.nan, 1.0, 99.0]) == pytest.approx(0.1971480173423066)
+
+
+ADDRESS = "abfss://models@account.dfs.core.windows.net/bundles"
+
+
+def test_a_bundle_in_an_object_store(opened, version, tmp_path, object_store):
+    """Equal to a local one, made once, made again when it is damaged, and removed by version."""
+    local = write_bundle(tmp_path, opened, version)
+    ref = write_bundle(ADDRESS, opened, version)
+    assert ref.uri == f"{ADDRESS}/{Path(local.uri).name}"
+    assert ref.manifest_sha256 == local.manifest_sha256
+    folder = f"/models/bundles/{Path(ref.uri).name}"
+    found = {path.removeprefix(f"{folder}/"): object_store.cat(path) for path in object_store.find(folder)}
+    files = {each.relative_to(local.uri).as_posix(): each.read_bytes() for each in Path(local.uri).rglob("*.*")}
+    assert found == files
+    loaded = load_bundle(ref.uri, ref.manifest_sha256)
+    assert loaded.scorer.score_one([40.0] * len(loaded.schema.names)) == load_bundle(
+        local.uri, local.manifest_sha256
+    ).scorer.score_one([40.0] * len(loaded.schema.names))
+    object_store.store.clear()
+    assert write_bundle(ADDRESS, opened, version) == ref
+    remove_bundles(ADDRESS, "1.0")
+    assert load_bundle(ref.uri, ref.manifest_sha256).version == "1.0.0"
+    remove_bundles(ADDRESS, "1.0.0")
+    assert object_store.find("/models") == []
+
+
+@pytest.mark.parametrize("damage", ["changed", "longer", "missing", "added", "manifest"])
+def test_a_damaged_bundle_in_an_object_store(opened, version, object_store, damage):
+    """Is not loaded, and the next export mends it."""
+    ref = write_bundle(ADDRESS, opened, version)
+    folder = f"/models/bundles/{Path(ref.uri).name}"
+    content = object_store.cat(f"{folder}/candidate.json")
+    if damage == "missing":
+        object_store.rm(f"{folder}/candidate.json")
+    elif damage == "added":
+        object_store.pipe_file(f"{folder}/scoring/more.json", b"{}")
+    else:
+        name = "manifest.json" if damage == "manifest" else "candidate.json"
+        object_store.pipe_file(f"{folder}/{name}", content + b" " if damage == "longer" else b"x" + content[1:])
+    with pytest.raises(IntegrityError):
+        load_bundle(ref.uri, ref.manifest_sha256)
+    assert write_bundle(ADDRESS, opened, version) == ref
+    assert load_bundle(ref.uri, ref.manifest_sha256).version == "1.0.0"
 
 
 def test_an_address_that_is_not_local_is_refused():

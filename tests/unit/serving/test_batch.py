@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyarrow import parquet
 
+from attrition.data.addresses import lies_in
 from attrition.data.mapping import Mapping, load_mapping
 from attrition.data.schema import FeatureSchema
 from attrition.errors import ExtractError, PlatformError, UsageError
@@ -27,7 +27,6 @@ from attrition.scoring.compile import compile_candidate
 from attrition.serving import batch_plan
 from attrition.serving.batch import plan_batch, run_batch
 from attrition.serving.batch_execution import in_process, in_threads
-from attrition.serving.batch_folders import lies_in
 from attrition.serving.batch_output import Output
 from attrition.training.families import FAMILIES
 
@@ -434,27 +433,8 @@ def test_no_folder_is_made_of_an_address(tmp_path, linear, people, monkeypatch):
 ADDRESS = "abfss://hr@account.dfs.core.windows.net/scores"
 
 
-@pytest.fixture
-def store(monkeypatch):
-    """A store in memory in the place of the account; what is in it is listed by name."""
-    from fsspec.implementations.memory import MemoryFileSystem
-    from pyarrow.fs import FSSpecHandler, PyFileSystem
-
-    memory = MemoryFileSystem()
-    memory.store.clear()
-    memory.pseudo_dirs[:] = [""]
-    system = PyFileSystem(FSSpecHandler(memory))
-
-    def of(address):
-        parts = urlsplit(address)
-        return system, f"{parts.username}{parts.path}"
-
-    monkeypatch.setattr("attrition.serving.batch_sources.filesystem_of", of)
-    return memory
-
-
 @pytest.mark.parametrize("name", ["/out", "/out.parquet", "/out.csv", "/out.csv.gz"])
-def test_a_store_holds_the_same(tmp_path, linear, people, store, name):
+def test_a_store_holds_the_same(tmp_path, linear, people, object_store, name):
     """Byte for byte what a local output has; nothing else is left, here or there."""
     source = _write(people, tmp_path / "in.parquet")
     _score(source, tmp_path / f"local{name}", linear)
@@ -465,7 +445,7 @@ def test_a_store_holds_the_same(tmp_path, linear, people, store, name):
         for path in (tmp_path / "local").rglob("*")
         if path.is_file()
     }
-    found = {path.removeprefix("/hr/scores/"): store.cat(path) for path in store.find("/hr/scores")}
+    found = {path.removeprefix("/hr/scores/"): object_store.cat(path) for path in object_store.find("/hr/scores")}
     assert found.keys() == local.keys()
     assert {path: found[path] for path in found if ".gz" not in path} == {
         path: local[path] for path in local if ".gz" not in path
@@ -476,13 +456,13 @@ def test_a_store_holds_the_same(tmp_path, linear, people, store, name):
     assert (again.n_resumed, again.n_rows) == (0, len(people))
 
 
-def test_an_interrupted_batch_goes_on_in_a_store(tmp_path, linear, people, store):
+def test_an_interrupted_batch_goes_on_in_a_store(tmp_path, linear, people, object_store):
     """Parts that were uploaded are not scored again; one that is torn is."""
     source = _write(people, tmp_path / "in.parquet")
     first = _score(source, ADDRESS, linear)
-    progress = json.loads(store.cat("/hr/scores/_progress.json"))
-    store.pipe_file("/hr/scores/_progress.json", json.dumps({**progress, "complete": False}).encode())
-    store.pipe_file("/hr/scores/part-00000.parquet", b"torn")
+    progress = json.loads(object_store.cat("/hr/scores/_progress.json"))
+    object_store.pipe_file("/hr/scores/_progress.json", json.dumps({**progress, "complete": False}).encode())
+    object_store.pipe_file("/hr/scores/part-00000.parquet", b"torn")
     second = _score(source, ADDRESS, linear)
     assert (second.n_partitions, second.n_resumed) == (first.n_partitions, first.n_partitions - 1)
     assert second.n_rows == len(people)
@@ -497,9 +477,9 @@ def test_an_address_lies_in_another():
     assert not lies_in(Path("/scores"), ADDRESS)
 
 
-def test_a_store_that_does_not_answer(tmp_path, linear, people, store, monkeypatch):
+def test_a_store_that_does_not_answer(tmp_path, linear, people, object_store, monkeypatch):
     """Is the platform's fault, says so, and names no key."""
-    monkeypatch.setattr(type(store), "_open", lambda *_, **__: (_ for _ in ()).throw(OSError("key=secret")))
+    monkeypatch.setattr(type(object_store), "_open", lambda *_, **__: (_ for _ in ()).throw(OSError("key=secret")))
     source = _write(people, tmp_path / "in.csv")
     with pytest.raises(PlatformError, match="did not do its part") as error:
         _score(source, ADDRESS, linear)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
+from attrition.data import addresses
+from attrition.data.addresses import filesystem_of, local_or_address
 from attrition.errors import NotFound, UsageError
-from attrition.serving import batch_sources
-from attrition.serving.batch_sources import filesystem_of, local_or_address, look_at, open_source
+from attrition.serving.batch_sources import look_at, open_source
 
 ADDRESS = "abfss://hr@account.dfs.core.windows.net/extracts/2026 07"
 
@@ -59,7 +60,7 @@ def test_a_remote_folder_is_listed_and_read_by_address(tmp_path, monkeypatch):
     (tmp_path / "hr" / "extracts" / "part 1" / "a.csv").write_text("x\n1\n")
     account = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     real = filesystem_of
-    monkeypatch.setattr(batch_sources, "filesystem_of", lambda address: (account, real(address)[1]))
+    monkeypatch.setattr(addresses, "filesystem_of", lambda address: (account, real(address)[1]))
     tree = look_at("abfss://hr@account.dfs.core.windows.net/extracts")
     (file,) = tree.files
     assert tree.is_folder

@@ -1,4 +1,4 @@
-"""Folders that a batch writes to: of this machine's file systems, and of an object store.
+"""Folders that large results and model versions are written to: of mounted file systems, and of an object store.
 
 A file appears in one step, or not at all: on a local disk by renaming one that is complete, in an object store because
 an upload counts when it is confirmed. What is written is therefore made in a local file first.
@@ -6,7 +6,6 @@ an upload counts when it is confirmed. What is written is therefore made in a lo
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import uuid
@@ -14,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from attrition.data import addresses
 from attrition.errors import Fault, PlatformError
-from attrition.serving import batch_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +41,10 @@ class Folder(Protocol):
 
     def names(self, folder: str = "") -> list[str]:
         """Sorted names of what lies directly in a folder of this one; empty when there is none."""
+        ...
+
+    def files(self) -> set[str]:
+        """Names of all files in it and below; empty when there is none."""
         ...
 
     def open(self, name: str) -> IO[bytes]:
@@ -108,6 +111,10 @@ class LocalFolder:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def files(self) -> set[str]:
+        """See :meth:`Folder.files`."""
+        return {each.relative_to(self.path).as_posix() for each in self.path.rglob("*") if each.is_file()}
+
     def open(self, name: str) -> IO[bytes]:
         """See :meth:`Folder.open`."""
         return (self.path / name).open("rb")
@@ -135,7 +142,7 @@ class StoreFolder:
     Parameters
     ----------
     address
-        See :mod:`attrition.serving.batch_sources`.
+        See :mod:`attrition.data.addresses`.
     """
 
     def __init__(self, address: str) -> None:
@@ -175,6 +182,16 @@ class StoreFolder:
             found = self._system.get_file_info(FileSelector(self._inner(folder), allow_not_found=True))
         return sorted(info.base_name for info in found)
 
+    def files(self) -> set[str]:
+        """See :meth:`Folder.files`."""
+        from pyarrow.fs import FileSelector, FileType
+
+        root = self._inner("")
+        with self._answering():
+            found = self._system.get_file_info(FileSelector(root, allow_not_found=True, recursive=True))
+        paths = [info.path.lstrip("/") for info in found if info.type == FileType.File]
+        return {path.removeprefix(root.lstrip("/")).lstrip("/") for path in paths}
+
     def open(self, name: str) -> IO[bytes]:
         """See :meth:`Folder.open`."""
         with self._answering():
@@ -212,10 +229,10 @@ class StoreFolder:
 
     @property
     def _system(self) -> Any:
-        return batch_sources.filesystem_of(self.address)[0]
+        return addresses.filesystem_of(self.address)[0]
 
     def _inner(self, name: str) -> str:
-        root = batch_sources.filesystem_of(self.address)[1].rstrip("/")
+        root = addresses.filesystem_of(self.address)[1].rstrip("/")
         return f"{root}/{name}".rstrip("/")
 
     @contextmanager
@@ -235,20 +252,3 @@ _UPLOAD_BYTES = 2**23
 def folder_at(place: Path | str) -> Folder:
     """The folder at an absolute path or at an address."""
     return StoreFolder(place) if isinstance(place, str) else LocalFolder(place)
-
-
-def parent_of(place: Path | str) -> Path | str:
-    """What a path or an address lies in."""
-    return place.rpartition("/")[0] if isinstance(place, str) else place.parent
-
-
-def name_of(place: Path | str) -> str:
-    """Last part of a path or an address."""
-    return place.rpartition("/")[2] if isinstance(place, str) else place.name
-
-
-def lies_in(place: Path | str, other: Path | str) -> bool:
-    """Whether a path or an address is another one, or lies below it."""
-    if isinstance(place, Path) and isinstance(other, Path):
-        place, other = place.resolve(), other.resolve()
-    return f"{place}{os.sep}".startswith(f"{other}{os.sep}")
