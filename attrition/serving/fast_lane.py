@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from attrition.serving.gateway import ASGIApp, Gateway, Message, Receive, Send
     from attrition.serving.lane_turn import LaneRequest
+    from attrition.serving.snapshot import Snapshot
 
     Scope = MutableMapping[str, Any]
 
@@ -168,6 +169,7 @@ class FastLane:
         self._deadlines = Deadlines()
         self._url = (self._prefix + PREDICT).encode()
         self._turn: list[LaneRequest] = []
+        self._snapshot: Snapshot | None = None
 
     def takes(self, scope: Scope) -> bool:
         """Whether a request is one to score, for this application."""
@@ -195,12 +197,14 @@ class FastLane:
         in_flight.change(1)
         request.scope |= {"method": "POST", "path": self._url.decode(), "root_path": self._prefix}
         if not self._turn:
+            # the one that takes_at_once saw: the next one may have what must be awaited
+            self._snapshot = self._gateway.snapshot
             asyncio.get_running_loop().call_soon(self._answer_turn)
         self._turn.append(request)
 
     def _answer_turn(self) -> None:
         turn, self._turn = self._turn, []
-        snapshot = self._gateway.snapshot
+        snapshot, self._snapshot = self._snapshot, None
         assert snapshot is not None
         for first in range(0, len(turn), TOGETHER):
             together = turn[first : first + TOGETHER]
