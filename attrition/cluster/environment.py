@@ -62,9 +62,11 @@ LOOPBACK = "127.0.0.1"
 MARKER = "ATTRITION_RAY_FOLDER"
 """Set beside the others. Where it is set already, they were not chosen by the user but inherited from another Ray."""
 
-RETRY_ON = (
-    "conn-failure empty-response\n    option http-buffer-request\n    timeout http-request 30s\n    option forwardfor"
-)
+RETRY_ON = """conn-failure empty-response
+    option http-buffer-request
+    timeout http-request 30s
+    option forwardfor
+    option dontlog-normal"""
 """Which requests HAProxy repeats on another replica: those that got no byte of an answer, for the replica is gone.
 
 A scoring may be repeated: it changes nothing. When the first replica had logged it before it died, the log has a second
@@ -73,8 +75,9 @@ explanation that is repeated is in the audit log twice.
 
 HAProxy can only repeat what it holds as a whole, and most clients send head and body apart. ``http-buffer-request``
 makes it wait for the body (as far as its buffer of 16 KiB goes), and the timeout answers 408 when that does not come.
-``forwardfor`` has replicas see who asked, for the audit log. Ray 2.60 has no variables for them, but writes this one's
-value into the configuration as it is, lines and all.
+``forwardfor`` has replicas see who asked, for the audit log. ``dontlog-normal`` has HAProxy tell syslog of failures
+only: a line for each answered request, which nobody asked for, is a third of its CPU time (21 instead of 14 µs). Ray
+2.60 has no variables for them, but writes this one's value into the configuration as it is, lines and all.
 """
 
 _LONGEST_ROOT = 10
