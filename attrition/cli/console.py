@@ -30,9 +30,10 @@ JustificationOption = Annotated[
 
 def open_workspace(ctx: typer.Context) -> Workspace:
     """The Workspace of the shared options; libraries' chatter is kept out of the command's output."""
+    from attrition.governance.traces import log_to_stderr
     from attrition.workspace import Workspace
 
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     for name in ("alembic", "mlflow", "ray", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")

@@ -37,6 +37,7 @@ from attrition.cli import (
 )
 from attrition.cli.console import say_error
 from attrition.errors import AttritionError, PlatformError, UsageError
+from attrition.governance.traces import report_without_values
 
 EXIT_USAGE, EXIT_INPUT, EXIT_PLATFORM, EXIT_INTERRUPTED = 2, 4, 5, 130
 
@@ -136,4 +137,5 @@ def main() -> None:
     """Entry point of the ``attrition`` script."""
     # a supervisor's SIGTERM must clean up as Ctrl-C does: an embedded Ray is a dozen processes
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    report_without_values()
     app()

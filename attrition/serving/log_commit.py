@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrition.errors import AttritionError, IntegrityError
+from attrition.governance.traces import log_to_stderr, report_without_values
 from attrition.serving.log_entries import Outcomes, Predictions, decode
 from attrition.serving.log_upkeep import Upkeep
 from attrition.serving.spool import UNREADABLE, Segment, adopt, sealed, spools, unframe
@@ -350,7 +351,8 @@ def main(arguments: Sequence[str]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(OSError):
         os.nice(10)  # scoring comes first
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
+    report_without_values()
     serve(Path(root), tables, float(commit_seconds))
     # an upkeep that is under way may be dropped, but the end of the interpreter would abort in its library's threads
     logging.shutdown()

@@ -3,7 +3,7 @@
 Serve configures only its own logger (``logging_config`` in the YAML files); :func:`join_serve` gives the messages of
 this package the same handlers. With ``encoding: JSON`` a line is an object: time, level, message, deployment, replica,
 and for a request that failed ``request_id``, as in the response's header, and ``model_version``. Who was scored and by
-which values is in the prediction log, never here.
+which values is in the prediction log, never here: also not in a trace, see :mod:`attrition.governance.traces`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import re
 from typing import TYPE_CHECKING, Any
+
+from attrition.governance.traces import keep_values_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +30,7 @@ _is_identifier = re.compile(r"[0-9A-Fa-f-]{16,64}").fullmatch
 def join_serve() -> None:
     """Hand this package's messages to Serve's handlers, from its level on; for the process of a replica."""
     serve, own = logging.getLogger("ray.serve"), logging.getLogger("attrition")
+    keep_values_out(serve.handlers)
     own.handlers = list(serve.handlers)
     own.setLevel(serve.level)
     own.propagate = not own.handlers
