@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 GATES, RETRAINING = "gates", "retraining"
 """What the names of gate thresholds and of retraining policies begin with; the files beside them are search plans."""
 
-ROLLOUT = "rollout"
-"""What the names of rollout plans begin with; the other files beside them are Serve configurations."""
+EXPERIMENT, ROLLOUT = "experiment", "rollout"
+"""What the names of experiment and of rollout plans begin with; the files beside them are Serve configurations."""
 
 MODEL_NAME = "employee-attrition-classifier"
 """Name of the registered model in MLflow."""
@@ -38,6 +38,8 @@ _VARIABLES: tuple[tuple[str, str], ...] = (
     ("ATTRITION_ALERT_URLS", "alert_urls"),
     ("ATTRITION_PROMETHEUS_URL", "prometheus_url"),
     ("ATTRITION_PROMETHEUS_LABELS", "prometheus_labels"),
+    ("ATTRITION_PROMETHEUS_TOKEN", "prometheus_token"),
+    ("ATTRITION_PROMETHEUS_TOKEN_FILE", "prometheus_token_file"),
     ("ATTRITION_AUDIT_KEY_FILE", "audit_key_file"),
     ("ATTRITION_AUDIT_EXPORT", "audit_export"),
     ("ATTRITION_EXPERIMENT", "experiment"),
@@ -85,6 +87,10 @@ class Settings(BaseModel):
     never printed."""
     prometheus_labels: str = ""
     """Matchers that every query gets, such as ``namespace="attrition"``, where it scrapes several clusters."""
+    prometheus_token: str = Field(default="", repr=False)
+    """Bearer token that it wants, if it wants one. A secret: never printed."""
+    prometheus_token_file: Path | None = None
+    """File of that token instead, read for every query: such tokens expire, and whoever renews them writes it anew."""
     tracking_uri: str = ""
     """MLflow tracking and registry address; empty means SQLite in ``home/mlflow.db``."""
     experiment: str = "attrition"
@@ -147,6 +153,7 @@ class Settings(BaseModel):
                 "person_keys_url": _database(settings.person_keys_url) or f"sqlite:///{home / 'keys' / 'persons.db'}",
                 "database_url": _database(settings.database_url) or f"sqlite:///{home / 'governance.db'}",
                 "access_config": settings.access_config and _absolute(settings.access_config),
+                "prometheus_token_file": settings.prometheus_token_file and _absolute(settings.prometheus_token_file),
                 "audit_key_file": _absolute(settings.audit_key_file or home / "keys" / "audit.pem"),
                 "tracking_uri": _database(settings.tracking_uri) or f"sqlite:///{home / 'mlflow.db'}",
             }

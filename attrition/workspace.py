@@ -242,7 +242,7 @@ class Workspace:
         """From a registered version to everybody's: stage, approve, roll out by plan, intervene."""
         from attrition.stations.release import Release
 
-        return Release(self.settings, self.guard, lambda: self._registry, self._export, self.models)
+        return Release(self.settings, self.guard, lambda: self._registry, self._export, self.models, self.alerts)
 
     def _export(self, ref: str) -> BundleRef:
         return self._registry.export_bundle(ref)  # the registry is opened only for a version that is not served yet

@@ -58,7 +58,12 @@ def plan(
 @app.command()
 def start(
     ctx: typer.Context,
-    plan_file: Annotated[Path, typer.Option("--plan", metavar="FILE", help="YAML of versions, weights and metrics.")],
+    plan_file: Annotated[
+        str, typer.Option("--plan", metavar="FILE", help="YAML of versions, weights and metrics, or the shipped one.")
+    ] = "experiment",
+    name: Annotated[
+        str | None, typer.Option(help="Instead of the plan's, to run the same plan again.", show_default=False)
+    ] = None,
     keep_traffic: Annotated[
         bool, typer.Option("--keep-traffic", help="Leave weights and shadows as they are.")
     ] = False,
@@ -67,12 +72,12 @@ def start(
 ) -> None:
     """Begin an experiment and give both versions their part of the traffic.
 
-    Example: attrition experiment start --plan experiment.yaml
+    Example: attrition experiment start --plan serve_configs/experiment.yaml --name autumn
     """
     from attrition.cli.experiment_views import experiment_view
 
     experiment = open_workspace(ctx).experiments.start(
-        plan_file, change_traffic=not keep_traffic, justification=justification
+        plan_file, name=name, change_traffic=not keep_traffic, justification=justification
     )
     emit(experiment.to_dict(), experiment_view(experiment), as_json=as_json)
 

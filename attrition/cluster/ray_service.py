@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from attrition.serving.traffic import Traffic
     from attrition.settings import Settings
 
+_ATTEMPTS = 10
+"""At a change that the operator's reports come in between."""
+
 OPERATOR_SECONDS = 60.0
 """How much longer a change may take than on a Ray of one's own: the operator looks at its objects now and then."""
 
@@ -76,11 +79,19 @@ class RayServiceControl(ServeControl):
         raise UsageError(Fault(f"rayservice/{self._service}", "is not stopped by serve down", "", remedy))
 
     def _put(self, document: Mapping[str, Any]) -> None:
-        # Serve's own options stay as the manifest has them
         try:
-            config, version = self._kuberay.serve_config(self._service)
-            wanted = {**config, "applications": document["applications"]}
-            self._kuberay.set_serve_config(self._service, wanted, version)
+            found, version = self._kuberay.serve_config(self._service)
+            # Serve's own options stay as the manifest has them
+            wanted = {**found, "applications": document["applications"]}
+            for left in reversed(range(_ATTEMPTS)):
+                try:
+                    self._kuberay.set_serve_config(self._service, wanted, version)
+                except UsageError:  # what the operator reports changes the object, too
+                    config, version = self._kuberay.serve_config(self._service)
+                    if config != found or not left:
+                        raise
+                else:
+                    return
         except (NotFound, UsageError) as error:
             raise ServingError(error.faults) from error
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from attrition.settings import load_yaml
+from attrition.errors import UsageError
+from attrition.settings import EXPERIMENT, config_faults, config_file, load_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -193,15 +194,28 @@ class ExperimentPlan(BaseModel):
         return self
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """The plan in a YAML file.
+    def load(cls, name: str | Path) -> Self:
+        """The plan in a YAML file, by path or by the name of a shipped one.
 
         Raises
         ------
         ConfigError
-            Unreadable, an unknown key or a value out of range; every fault is named.
+            No such file, unreadable, an unknown key or a value out of range; every fault is named.
         """
-        return load_yaml(path, cls)
+        return load_yaml(config_file("serve_configs", name, kind=lambda stem: stem.startswith(EXPERIMENT)), cls)
+
+    def renamed(self, name: str) -> Self:
+        """The same plan under another name.
+
+        Raises
+        ------
+        UsageError
+            The name has another form.
+        """
+        try:
+            return type(self).model_validate({**self.model_dump(), "name": name})
+        except ValidationError as error:
+            raise UsageError(config_faults("experiment", error, type(self))) from error
 
     @property
     def deciding(self) -> tuple[MetricPlan, ...]:

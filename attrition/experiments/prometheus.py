@@ -10,20 +10,26 @@ names a restarted replica anew, so that does not happen with its own metrics.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Self
 
-from attrition.errors import Fault, PlatformError
+from attrition.errors import ConfigError, Fault, PlatformError
 from attrition.experiments.samples import Errors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
+
+    from attrition.settings import Settings
 
 REQUESTS, ERRORS = "ray_prediction_requests_total", "ray_prediction_errors_total"
 SHADOW_SCORED, SHADOW_FAILED = "ray_shadow_scored_total", "ray_shadow_failed_total"
 
 SOURCE = "Prometheus"
 TIMEOUT_SECONDS = 20.0
+TOKEN = "ATTRITION_PROMETHEUS_TOKEN"  # noqa: S105 - the variable's name
+
+_UNKNOWN = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 _BEFORE = "5m"
 """How far back the value at the start of a period may lie; Prometheus's own lookback."""
@@ -38,11 +44,21 @@ class Prometheus:
         Base address; may hold a user and a password.
     labels
         Matchers that every query gets, such as ``namespace="attrition"``, where a server scrapes several clusters.
+    token
+        Gives the bearer token of a query; empty where the server wants none.
     """
 
-    def __init__(self, url: str, labels: str = "") -> None:
+    def __init__(self, url: str, labels: str = "", token: Callable[[], str] = str) -> None:
         self._url = url.rstrip("/")
         self._labels = labels
+        self._token = token
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self | None:
+        """The server of the settings; None where they name none."""
+        if not settings.prometheus_url:
+            return None
+        return cls(settings.prometheus_url, settings.prometheus_labels, lambda: _token(settings))
 
     def errors(self, version: str, start: datetime, end: datetime, as_shadow: bool = False) -> Errors | None:
         """Requests of a version in a period and how many of them failed; None when it counted none.
@@ -72,12 +88,18 @@ class Prometheus:
         import httpx
 
         remedy = "check ATTRITION_PROMETHEUS_URL"
+        token = self._token()
         try:
             answer = httpx.post(
                 f"{self._url}/api/v1/query",
                 data={"query": query, "time": f"{moment.timestamp():.3f}"},
+                headers={"authorization": f"Bearer {token}"} if token else {},
                 timeout=TIMEOUT_SECONDS,
             )
+            if answer.status_code in _UNKNOWN:
+                credentials = "its token" if token else "a query without a token"
+                found = f"refuses {credentials} (HTTP {answer.status_code})"
+                raise PlatformError(Fault("Prometheus", found, "", f"check {TOKEN} or {TOKEN}_FILE"))
             document = answer.json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             # neither the address nor httpx's message: they may hold a password
@@ -88,6 +110,27 @@ class Prometheus:
             raise PlatformError(Fault("Prometheus", f"refuses the query: {said}", "", remedy))
         rows: Sequence[Any] = document["data"]["result"]
         return rows
+
+
+def _token(settings: Settings) -> str:
+    """The token as it is now; empty when the settings name none.
+
+    Raises
+    ------
+    ConfigError
+        Its file cannot be read, or what is there cannot be a token.
+    """
+    token, file = settings.prometheus_token, settings.prometheus_token_file
+    if file is not None and not token:
+        try:
+            token = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            found = f"cannot be read ({type(error).__name__})"
+            raise ConfigError(Fault(f"{TOKEN}_FILE", found, "", "write the token into it")) from error
+    token = token.strip()
+    if not all(" " < character <= "~" for character in token):  # would end the header, or never leave this process
+        raise ConfigError(Fault(TOKEN, "holds more than a token", "printable ASCII without blanks"))
+    return token
 
 
 def increase_query(metric: str, version: str, milliseconds: int, labels: str = "") -> str:

@@ -168,7 +168,12 @@ class ExperimentRecords:
             known = ", ".join(each.plan.name for each in self.list()[-10:])
             if not known:
                 raise NotFound(
-                    Fault("experiments", "none was started", "", "attrition experiment start --plan plan.yaml")
+                    Fault(
+                        "experiments",
+                        "none was started",
+                        "",
+                        "attrition experiment start --plan serve_configs/experiment.yaml",
+                    )
                 )
             raise NotFound(Fault(f"experiment {name}", "does not exist", f"there are: {known}"))
         chosen = next((each for each in found if each.running), found[-1])

@@ -89,6 +89,8 @@ class World:
         From a step's experiment, the moment when it began and the requests of its versions to the look at its evidence.
     guard : Guard
         Authorises and records.
+    tell : callable
+        Takes the rollout after every moment, for those who want to know how it goes; returns at once.
     """
 
     traffic: Callable[[str], TrafficControl]
@@ -96,6 +98,7 @@ class World:
     vitals: Callable[[Served], Iterable[Reading]]
     analyse: Callable[[ExperimentPlan, datetime, Mapping[str, Errors]], Look]
     guard: Guard
+    tell: Callable[[Rollout], None] = lambda _rollout: None
 
 
 class Controller:
@@ -165,6 +168,11 @@ class Controller:
         LeaseLost
             Another controller has taken over.
         """
+        rollout = self._tick()
+        self._world.tell(rollout)
+        return rollout
+
+    def _tick(self) -> Rollout:
         rollout = self._store.latest()
         if rollout.status.is_final:
             return rollout

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from attrition.serving.traffic import SMOKE_HEADER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -90,8 +92,13 @@ def move(control: TrafficControl, rollout: Rollout, step: int | None) -> None:
     """
     traffic = control.show().traffic
     wanted = _wanted(rollout, step)
-    if is_staged(traffic, rollout.challenger) and step is not None:  # a shadow must not have a pin
-        control.unpin(STAGE_HEADER, rollout.challenger)
+    if step is not None:  # a shadow must not have a pin, nor one that an interrupted staging has left
+        for pin in traffic.pins:
+            if (
+                pin.header in {STAGE_HEADER, SMOKE_HEADER}
+                and traffic.variant(pin.variant).version == rollout.challenger
+            ):
+                control.unpin(pin.header, pin.value)
     wants_shadow = step is not None and rollout.plan.steps[step].shadow
     others = [version for version in shadows(traffic) if version != rollout.challenger]
     found = weights(traffic)

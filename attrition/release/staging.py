@@ -86,9 +86,11 @@ def stage(control: TrafficControl, http: httpx.Client, version: str, bundle: Bun
         report = smoke_test(http, traffic.variant(name), bundle, token)
         if report.passed:
             control.pin(STAGE_HEADER, version, version)
-    finally:
+    except BaseException:
         with contextlib.suppress(AttritionError):  # not instead of what happened
             control.unpin(SMOKE_HEADER, token)
+        raise
+    control.unpin(SMOKE_HEADER, token)
     return Staged(version, report, value=version if report.passed else "")
 
 

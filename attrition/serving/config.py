@@ -16,7 +16,7 @@ from attrition.serving.explainer import ExplainOptions
 from attrition.serving.fast_lane import LaneOptions
 from attrition.serving.gateway import Limits
 from attrition.serving.prediction_log import LogTuning
-from attrition.settings import ROLLOUT, config_file, load_yaml
+from attrition.settings import EXPERIMENT, ROLLOUT, config_file, load_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -288,7 +288,7 @@ class ServeConfig(_Strict):
         ConfigError
             No such file, an unknown key, or a value out of range; all faults at once.
         """
-        path = config_file("serve_configs", name, kind=lambda stem: not stem.startswith(ROLLOUT))
+        path = config_file("serve_configs", name, kind=lambda stem: not stem.startswith((EXPERIMENT, ROLLOUT)))
         return load_yaml(path, cls)
 
     @property

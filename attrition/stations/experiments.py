@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrition.errors import Fault, UsageError
@@ -13,6 +12,7 @@ from attrition.governance.actions import Action
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from attrition.experiments.plan import ExperimentPlan
     from attrition.experiments.planning import Expectation, Size
@@ -113,6 +113,7 @@ class Experiments:
         self,
         plan: ExperimentPlan | str | Path,
         *,
+        name: str | None = None,
         change_traffic: bool = True,
         justification: str | None = None,
         now: datetime | None = None,
@@ -122,7 +123,10 @@ class Experiments:
         Parameters
         ----------
         plan
-            Also as YAML file of an :class:`~attrition.experiments.plan.ExperimentPlan`.
+            Also as YAML file of an :class:`~attrition.experiments.plan.ExperimentPlan`, by path or by the name of the
+            shipped one, ``experiment``.
+        name
+            Instead of the plan's, to run the same plan again: people are assigned anew for a new name.
         change_traffic
             Set the weights, or the shadow, of the plan; otherwise somebody else does, such as a rollout.
 
@@ -140,7 +144,9 @@ class Experiments:
         from attrition.experiments import tracking
         from attrition.experiments.plan import ExperimentPlan
 
-        wanted = ExperimentPlan.load(Path(plan)) if isinstance(plan, (str, Path)) else plan
+        wanted = plan if isinstance(plan, ExperimentPlan) else ExperimentPlan.load(plan)
+        if name is not None:
+            wanted = wanted.renamed(name)
         subject = f"experiment {wanted.name}"
         with self._guard.acting(Action.EXPERIMENT, subject, justification=justification) as entry:
             fixed = self._with_versions(wanted)
@@ -310,7 +316,7 @@ class Experiments:
         outcomes = None
         if known_until is not None:
             outcomes = Outcomes(table.current(known_until), known_until, self._horizon_days(plan))
-        server = Prometheus(settings.prometheus_url, settings.prometheus_labels) if settings.prometheus_url else None
+        server = Prometheus.of(settings)
         samples = collect(
             plan,
             spans,

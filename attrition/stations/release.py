@@ -15,21 +15,21 @@ from attrition.governance.actions import Action
 from attrition.release.rollout import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from attrition.governance.guard import Guard
     from attrition.registry.bundle import BundleRef
     from attrition.registry.models import ModelRegistry, ModelVersion
     from attrition.release.rollout import Rollout
-    from attrition.release.rollout_controller import Controller
     from attrition.release.rollout_evidence import Evidence
     from attrition.release.rollout_store import RolloutStore
     from attrition.release.rollout_traffic import Served
     from attrition.release.staging import Staged
-    from attrition.serving.vitals import Reading
     from attrition.settings import Settings
+    from attrition.stations.alerts import Alerts
     from attrition.stations.models import Models
+    from attrition.stations.rollout_driver import RolloutDriver
 
 HANDLED_SECONDS = 20.0
 """How long a request waits for the controller that is alive."""
@@ -71,6 +71,8 @@ class Release:
         Exports a registered version, by version or alias, and verifies it.
     models
         Approves.
+    alerts
+        Tells people that a rollout stands still, and how it ended.
     """
 
     def __init__(
@@ -80,12 +82,14 @@ class Release:
         registry: Callable[[], ModelRegistry],
         export: Callable[[str], BundleRef],
         models: Models,
+        alerts: Alerts,
     ) -> None:
         self._settings = settings
         self._guard = guard
         self._registry = registry
         self._export = export
         self._models = models
+        self._alerts = alerts
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -101,6 +105,14 @@ class Release:
 
         self._settings.prepare_home()
         return RolloutStore(self._settings.database_url)
+
+    @cached_property
+    def _driver(self) -> RolloutDriver:
+        from attrition.stations.rollout_driver import RolloutDriver
+
+        return RolloutDriver(
+            self._settings, self._guard, self._registry, self._control, self.evidence, self._alerts, self._store
+        )
 
     def stage(self, ref: str, *, justification: str | None = None) -> Staged:
         """Warm a version beside the others, try it over HTTP, and keep it reachable by a header; it gets no traffic.
@@ -227,7 +239,7 @@ class Release:
             Another controller has taken over.
         """
         self._guard.require(Action.PROMOTE, "rollout")  # what the plan may end with
-        with self._controller() as controller:
+        with self._driver.controller() as controller:
             return RolloutStatus(controller.run(on_change), None)
 
     def detach(self) -> str:
@@ -308,7 +320,7 @@ class Release:
             deadline = time.monotonic() + HANDLED_SECONDS
             while self._is_open(running, number):
                 if self._store.holder() is None:
-                    with contextlib.suppress(UsageError), self._controller(patience_seconds=0.0) as controller:
+                    with contextlib.suppress(UsageError), self._driver.controller(patience_seconds=0.0) as controller:
                         controller.tick()
                 if time.monotonic() > deadline:
                     latest = self._store.latest()
@@ -357,38 +369,6 @@ class Release:
 
     def _control(self, actor: str) -> TrafficControl:
         return TrafficControl(self._settings, self._export, actor=actor)
-
-    @contextlib.contextmanager
-    def _controller(self, **options: float) -> Iterator[Controller]:
-        """A controller with the lease, connected to Ray and to the endpoint."""
-        import httpx
-
-        from attrition.release.rollout_controller import Controller, World
-        from attrition.release.rollout_lease import Lease
-        from attrition.serving.vitals import read
-
-        self._store.latest()  # without a rollout there is nothing to wait for
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self._connected())
-            http = stack.enter_context(httpx.Client())
-
-            def vitals(served: Served) -> list[Reading]:
-                return read(http, served.status.url, served.status.replicas)
-
-            world = World(self._control, self._registry, vitals, self.evidence.look, self._guard)
-            lease = stack.enter_context(Lease(self._store, **options))
-            controller = Controller(world, self._store, lease)
-            stack.callback(controller.close)
-            yield controller
-
-    def _connected(self) -> contextlib.AbstractContextManager[object]:
-        """One connection to a cluster that is reached by its GCS, instead of one for each look at the traffic."""
-        from attrition.cluster.session import connect
-
-        address = self._settings.ray_address
-        if address is None or "://" in address:
-            return contextlib.nullcontext()
-        return connect(self._settings)
 
 
 def staged_by(release: Callable[[], Release]) -> Callable[[str], str]:

@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 NAME = "attrition-rollout"
 
+HEAD = "node:__internal_head__"
+"""Resource that Ray gives the head node alone."""
+
 _PAUSE_SECONDS = 5.0
 
 
@@ -45,14 +48,17 @@ class RolloutActor:
         from attrition.governance.guard import Guard
         from attrition.registry.models import ModelRegistry
         from attrition.settings import Settings
+        from attrition.stations.alerts import Alerts
         from attrition.stations.models import Models
         from attrition.stations.release import Release
 
         project = Settings.model_validate_json(settings)
         self._guard = Guard(project)
         registry = cache(lambda: ModelRegistry(project))
-        models = Models(project, self._guard, registry)
-        self._release = Release(project, self._guard, registry, lambda ref: registry().export_bundle(ref), models)
+        models, alerts = Models(project, self._guard, registry), Alerts(project, self._guard)
+        self._release = Release(
+            project, self._guard, registry, lambda ref: registry().export_bundle(ref), models, alerts
+        )
         self._myself = ray.get_runtime_context().current_actor
         threading.Thread(target=self._drive, name="rollout", daemon=True).start()
 
@@ -102,6 +108,10 @@ def start_actor(settings: Settings) -> str:
         }
         # a worker cannot ask its own Ray for the dashboard
         there = settings.model_copy(update={"ray_address": session.dashboard_url})
+        if settings.ray_service is not None:
+            # the head's pod may change the RayService's specification, and finds the dashboard by its Service
+            options["resources"] = {HEAD: 0.001}
+            there = settings.model_copy(update={"ray_address": None})
         actor = ray.remote(RolloutActor).options(**options).remote(there.model_dump_json())
         try:
             ray.get(actor.who.remote(), timeout=60)

@@ -15,17 +15,27 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 import yaml
+from invented_people import Load, People
 from kubernetes_api import throwaway_kubernetes
+from registered_versions import register
 from typer.testing import CliRunner
 
 from attrition import Workspace
 from attrition.cli.main import app
 from attrition.cluster.kuberay import KubeRay, read_manifests
 from attrition.errors import ConfigError, NotFound, PlatformError, UsageError
+from attrition.experiments.plan import ExperimentPlan
+from attrition.release.rollout import Status
 from attrition.serving.config import ServeConfig
+from attrition.serving.prediction_log import LogConfig
 from attrition.settings import Settings
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore:Unverified HTTPS request")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Unverified HTTPS request"),
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),  # MLflow's table definitions, at first import
+]
 
 NAMESPACE = "hr"
 MANIFEST = """
@@ -81,7 +91,7 @@ class Operator:
 
     def __init__(self, kuberay, dashboard_url):
         self._kuberay, self._url = kuberay, f"{dashboard_url}/api/serve/applications/"
-        self._stop = threading.Event()
+        self._stop, self._lost = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self):
@@ -92,6 +102,14 @@ class Operator:
         self._stop.set()
         self._thread.join()
 
+    def bring_again(self):
+        """As when the cluster has lost its configuration; returns when it has been brought."""
+        self._lost.set()
+        deadline = time.monotonic() + 60
+        while self._lost.is_set():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
     def _run(self):
         brought = None
         while not self._stop.wait(0.5):
@@ -100,9 +118,10 @@ class Operator:
             except NotFound:
                 continue
             text = document["spec"].get("serveConfigV2")
-            if text and text != brought:
+            if text and (text != brought or self._lost.is_set()):
                 httpx.put(self._url, json=yaml.safe_load(text), timeout=120).raise_for_status()
                 brought = text
+                self._lost.clear()
             applications = httpx.get(self._url, timeout=10).json()["applications"]
             is_up = bool(applications) and all(one["status"] == "RUNNING" for one in applications.values())
             report(self._kuberay, "RayService", "attrition", Ready=is_up)
@@ -122,6 +141,15 @@ def report(kuberay, kind, name, **conditions):
     kuberay._client.resources.get(api_version="ray.io/v1", kind=kind).status.patch(
         body={"status": status}, name=name, namespace=NAMESPACE, content_type="application/merge-patch+json"
     )
+
+
+def specified(kuberay):
+    """Share of each version in the specification of the RayService, and its shadows."""
+    written, _ = kuberay.serve_config("attrition")
+    (traffic,) = [each["user_config"] for each in written["applications"][0]["deployments"] if "user_config" in each]
+    versions = {variant["name"]: variant for variant in traffic["variants"]}
+    shares = {each["version"]: round(each["weight"], 6) for each in versions.values() if each["weight"]}
+    return shares, [versions[name]["version"] for name in traffic["shadows"]]
 
 
 @contextmanager
@@ -255,3 +283,67 @@ def test_traffic_changes_through_the_specification_alone(kubernetes, ray_cluster
         httpx.delete(f"{dashboard}/api/serve/applications/", timeout=60)
         records = [record.action for record in ws.audit.records()]
         assert records.count("cluster.change") == 8
+
+
+ROLLOUT = """
+look: 1s
+guard: {max_error_rate: 0.05, max_latency_ms: 5000, window: 5s, poll: 0.5s}
+analysis:
+  metrics: [{metric: error_rate, role: guardrail, margin: 0.05, min_units: 50}]
+steps:
+  - {shadow: true, min_samples: 30, dwell: 1s, limit: 60s}
+  - {champion: 60, challenger: 40, min_samples: 30, dwell: 1s, limit: 60s}
+  - {champion: 0, challenger: 100, dwell: 1s}
+"""
+
+
+def test_rollouts_and_experiments_change_the_specification(kubernetes, ray_cluster, tmp_path):
+    """What they set is what the operator brings back, at every step and at the end; no request fails."""
+    settings = Settings.from_environment(home=tmp_path / "home")
+    settings.prepare_home()
+    (settings.home / "keys").mkdir(mode=0o700)
+    settings.key_file.write_text("5a" * 32)
+    settings.key_file.chmod(0o600)
+    old, new, other = register(settings, tmp_path / "packages", [0.3, 0.4, 0.5])
+    config = ServeConfig.load("local").model_copy(update={"monitor": None})
+    log = LogConfig.of(settings, **config.application.args.prediction_log.model_dump() | {"commit_seconds": 1.0})
+    request = config.request(None, log, None, host="127.0.0.1", port=settings.serve_port)
+    (service,) = read_manifests(MANIFEST, "x")
+    service["spec"]["serveConfigV2"] = yaml.safe_dump(request, sort_keys=False)
+    dashboard = ray_cluster.dashboard_url
+    settings = settings.model_copy(update={"ray_address": dashboard, "ray_service": f"{NAMESPACE}/attrition"})
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(ROLLOUT)
+    seen = []
+    with Operator(kubernetes, dashboard) as operator, Workspace(settings) as ws:
+
+        def changed(rollout):
+            if rollout.intent is None and rollout.step >= len(seen):
+                operator.bring_again()
+                seen.append(specified(kubernetes))
+
+        ws.cluster.up([service], namespace=NAMESPACE, timeout_seconds=120)
+        ws.cluster.deploy(old)
+        ws.experiments.start(
+            ExperimentPlan(name="split", control=old, challenger=new, weights={"control": 70, "challenger": 30})
+        )
+        assert specified(kubernetes) == ({old: 0.7, new: 0.3}, [])
+        ws.experiments.stop()
+        ws.traffic.set({old: 100})
+        staged = ws.release.stage(new)
+        assert staged.passed, str(staged.report)
+        ws.release.start(new, plan)
+        with Load(ws.settings.serve_url, People()) as load:
+            ended = ws.release.run(changed).rollout
+        assert (ended.status, load.failures) == (Status.PROMOTED, []), ended.reason
+        assert seen == [({old: 1.0}, [new]), ({old: 0.6, new: 0.4}, []), ({new: 1.0}, [])]
+        operator.bring_again()
+        assert [v.version for v in ws.traffic.show().traffic.variants if v.weight] == [new]
+        # withdrawn by a person, without a controller
+        ws.release.stage(other)
+        ws.release.start(other, plan)
+        assert ws.release.rollback(justification="complaints").rollout.status is Status.ROLLED_BACK
+        assert specified(kubernetes) == ({new: 1.0}, [])
+        with garbage_collected(kubernetes, "RayService", "attrition"):
+            assert ws.cluster.down("RayService", "attrition", namespace=NAMESPACE, timeout_seconds=60)
+        httpx.delete(f"{dashboard}/api/serve/applications/", timeout=60)

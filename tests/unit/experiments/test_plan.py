@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from attrition.errors import ConfigError
+from attrition.errors import ConfigError, UsageError
 from attrition.experiments.plan import Design, ExperimentPlan, Metric, Role
 
 PLAN = {"name": "retrained", "control": "1.0.0", "challenger": "1.1.0"}
@@ -61,6 +63,18 @@ def test_faults_are_named(tmp_path, change, message):
     with pytest.raises(ConfigError, match=r"plan\.yaml") as caught:
         ExperimentPlan.load(path)
     assert message in str(caught.value)
+
+
+def test_the_shipped_plan():
+    """By its name or its path; run again under another name."""
+    plan = ExperimentPlan.load("experiment")
+    assert plan == ExperimentPlan.load(Path(__file__).parents[3] / "serve_configs" / "experiment.yaml")
+    assert (plan.control, plan.challenger, plan.weights.share) == ("champion", "challenger", pytest.approx(0.3))
+    assert plan.renamed("autumn") == plan.model_copy(update={"name": "autumn"})
+    with pytest.raises(UsageError, match="name"):
+        plan.renamed("Autumn 1")
+    with pytest.raises(ConfigError, match="shipped in serve_configs: experiment;"):
+        ExperimentPlan.load("nothing")
 
 
 def test_per_cent_are_shares():

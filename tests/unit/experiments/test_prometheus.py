@@ -13,22 +13,23 @@ from threading import Thread
 import httpx
 import pytest
 
-from attrition.errors import PlatformError
+from attrition.errors import ConfigError, PlatformError
 from attrition.experiments.prometheus import ERRORS, REQUESTS, SHADOW_SCORED, Prometheus, increase_query
 from attrition.experiments.samples import Errors
+from attrition.settings import Settings
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture
 def serve():
-    """Function that serves what a callable returns, as (status, text), and gives the address."""
+    """Function that serves what a callable makes of the headers, as (status, text), and gives the address."""
     servers = []
 
     def start(answer):
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                status, text = answer()
+                status, text = answer(self.headers)
                 self.send_response(status)
                 self.send_header("content-type", "text/plain; version=0.0.4")
                 self.end_headers()
@@ -61,7 +62,7 @@ def serve():
 def test_what_is_no_prometheus(serve, answer, message):
     """Or one that refuses: a fault of the platform."""
     with pytest.raises(PlatformError, match=message):
-        Prometheus(serve(lambda: answer)).errors("1.0.0", NOW, NOW + timedelta(hours=1))
+        Prometheus(serve(lambda _headers: answer)).errors("1.0.0", NOW, NOW + timedelta(hours=1))
 
 
 def test_an_address_is_never_repeated():
@@ -71,9 +72,59 @@ def test_an_address_is_never_repeated():
     assert "secret" not in str(caught.value)
 
 
+@pytest.fixture
+def guarded(serve):
+    """A server that wants a token, and the tokens that it was sent."""
+    sent = []
+
+    def answer(headers):
+        sent.append(headers.get("authorization"))
+        if sent[-1] != "Bearer good":
+            return 401, "who are you?"
+        return 200, '{"status": "success", "data": {"resultType": "vector", "result": []}}'
+
+    return serve(answer), sent
+
+
+def _asked(tmp_path, **environ):
+    settings = Settings.from_environment(
+        {f"ATTRITION_PROMETHEUS_{k}": str(v) for k, v in environ.items()}, home=tmp_path
+    )
+    return Prometheus.of(settings).errors("1.0.0", NOW, NOW + timedelta(hours=1))
+
+
+def test_a_token_of_the_environment_or_of_a_file(guarded, tmp_path):
+    """The file is read for every query, as such tokens expire."""
+    url, sent = guarded
+    file = tmp_path / "token"
+    file.write_text("good\n")
+    assert _asked(tmp_path, URL=url, TOKEN_FILE=file) is None
+    assert _asked(tmp_path, URL=url, TOKEN="good") is None
+    prometheus = Prometheus.of(Settings.from_environment({}, prometheus_url=url, prometheus_token_file=file))
+    file.write_text("expired")
+    with pytest.raises(PlatformError, match=r"refuses its token \(HTTP 401\); .*ATTRITION_PROMETHEUS_TOKEN") as caught:
+        prometheus.errors("1.0.0", NOW, NOW + timedelta(hours=1))
+    assert "expired" not in str(caught.value)
+    with pytest.raises(PlatformError, match="a query without a token"):
+        _asked(tmp_path, URL=url)
+    assert sent == ["Bearer good"] * 4 + ["Bearer expired", None]
+
+
+def test_what_cannot_be_a_token(tmp_path):
+    """A missing file, or text that would end the header: never repeated."""
+    url = "http://127.0.0.1:1"
+    with pytest.raises(ConfigError, match=r"TOKEN_FILE: cannot be read \(FileNotFoundError\)"):
+        _asked(tmp_path, URL=url, TOKEN_FILE=tmp_path / "none")
+    with pytest.raises(ConfigError, match="holds more than a token") as caught:
+        _asked(tmp_path, URL=url, TOKEN="s3cret\r\nx-evil: 1")
+    assert "s3cret" not in str(caught.value)
+    assert "s3cret" not in repr(Settings.from_environment({"ATTRITION_PROMETHEUS_TOKEN": "s3cret"}, home=tmp_path))
+    assert Prometheus.of(Settings.from_environment({}, home=tmp_path)) is None
+
+
 def test_a_version_that_counted_nothing_is_not_counted(serve):
     """None, not zero errors of zero requests; nor is a period without length asked for."""
-    url = serve(lambda: (200, '{"status": "success", "data": {"resultType": "vector", "result": []}}'))
+    url = serve(lambda _headers: (200, '{"status": "success", "data": {"resultType": "vector", "result": []}}'))
     assert Prometheus(url).errors("1.0.0", NOW, NOW + timedelta(hours=1)) is None
     assert Prometheus(url).errors("1.0.0", NOW, NOW) is None
 
@@ -107,7 +158,7 @@ def test_a_real_prometheus(serve, tmp_path):
         (ERRORS, "1.0.0", "r1", ',kind="internal"'): 7,
         (SHADOW_SCORED, "1.2.0", "r1", ""): 5,
     }
-    target = serve(lambda: (200, _exposition(counters))).removeprefix("http://")
+    target = serve(lambda _headers: (200, _exposition(counters))).removeprefix("http://")
     config = tmp_path / "prometheus.yml"
     config.write_text(
         "global: {scrape_interval: 500ms}\n"

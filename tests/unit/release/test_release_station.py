@@ -116,7 +116,7 @@ def test_an_alias_that_moves_meanwhile_names_one_version(tmp_path):
 
     registry = SimpleNamespace(resolve=lambda _ref: SimpleNamespace(version=next(versions)), load=load)
     settings = Settings.from_environment({}, home=tmp_path)
-    release = station.Release(settings, Guard(settings), lambda: registry, lambda _ref: None, None)
+    release = station.Release(settings, Guard(settings), lambda: registry, lambda _ref: None, None, None)
     with pytest.raises(ConfigError) as raised:
         release.start("candidate", unapproved(tmp_path))
     assert loaded == [NEW]

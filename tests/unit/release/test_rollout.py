@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rollout_world import NEW, NOW, OLD, PLAN, look, rollout
 
@@ -173,6 +173,7 @@ seen = st.builds(
 )
 
 
+@settings(deadline=None)  # a busy machine
 @given(st.lists(st.tuples(seen, st.floats(0, 90)), max_size=30), st.booleans())
 def test_no_history_breaks_the_promises(moments, approval):
     """Shares only grow, nobody meets a promoted version without merit or a person, and what ended stays ended."""

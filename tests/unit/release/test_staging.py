@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rollout_world import NEW, OLD, PLAN, FileTraffic, ref, rollout, staged
 
-from attrition.errors import ConfigError, Fault
+from attrition.errors import ConfigError, Fault, ServingError
 from attrition.evaluation.gates import GateResult, Outcome, Verdict
 from attrition.release.rollout_traffic import STAGE_HEADER, differs, is_staged, move
 from attrition.release.staging import Staged, gate_faults, stage, stage_faults, start_faults
@@ -52,6 +52,24 @@ def test_an_interrupted_staging_leaves_no_pin(control, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         stage(control, None, NEW, None)
     assert control.show().traffic.pins == ()
+
+
+def test_a_pin_of_the_test_that_stays_is_told_and_hinders_no_rollout(control, monkeypatch):
+    """The traffic could not be changed once more."""
+    report = SmokeReport(NEW, (SmokeCheck("equality", passed=True, detail=""),))
+    monkeypatch.setattr("attrition.serving.smoke.smoke_test", lambda *_: report)
+
+    def refuse(*_):
+        raise ServingError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(control, "unpin", refuse)
+        with pytest.raises(ServingError, match="no answer"):
+            stage(control, None, NEW, None)
+    assert len(control.show().traffic.pins) == 2
+    move(control, rollout(), 0)
+    assert control.show().traffic.pins == ()
+    assert not differs(control.show().traffic, rollout(), 0)
 
 
 def test_what_is_not_staged():

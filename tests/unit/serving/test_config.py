@@ -13,10 +13,10 @@ from attrition.serving.autoscaling import IMPORT_PATH as BY_LOAD
 from attrition.serving.config import ServeConfig
 from attrition.serving.fast_lane import LaneOptions
 from attrition.serving.traffic import Traffic
-from attrition.settings import ROLLOUT
+from attrition.settings import EXPERIMENT, ROLLOUT
 
 SHIPPED = Path(__file__).parents[3] / "serve_configs"
-FILES = sorted(path for path in SHIPPED.glob("*.yaml") if not path.stem.startswith(ROLLOUT))
+FILES = sorted(path for path in SHIPPED.glob("*.yaml") if not path.stem.startswith((EXPERIMENT, ROLLOUT)))
 TRAFFIC = Traffic.single("1.0.0", "/bundles/1.0.0", "a" * 64)
 
 
