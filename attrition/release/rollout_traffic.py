@@ -93,11 +93,9 @@ def move(control: TrafficControl, rollout: Rollout, step: int | None) -> None:
     traffic = control.show().traffic
     wanted = _wanted(rollout, step)
     if step is not None:  # a shadow must not have a pin, nor one that an interrupted staging has left
+        challenger = {variant.name for variant in traffic.variants if variant.version == rollout.challenger}
         for pin in traffic.pins:
-            if (
-                pin.header in {STAGE_HEADER, SMOKE_HEADER}
-                and traffic.variant(pin.variant).version == rollout.challenger
-            ):
+            if pin.header in {STAGE_HEADER, SMOKE_HEADER} and pin.variant in challenger:
                 control.unpin(pin.header, pin.value)
     wants_shadow = step is not None and rollout.plan.steps[step].shadow
     others = [version for version in shadows(traffic) if version != rollout.challenger]
