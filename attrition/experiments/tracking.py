@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrition.training.connection import connect, experiment_id
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from attrition.experiments.plan import ExperimentPlan
     from attrition.experiments.verdict import Analysis
     from attrition.settings import Settings
+    from attrition.training.connection import TrackingClient
 
 DOCUMENT_FILE, PAGE_FILE, PLAN_FILE = "analysis.json", "experiment.html", "plan.json"
 
@@ -35,7 +38,7 @@ def begin_run(settings: Settings, plan: ExperimentPlan) -> str:
     }
     run = client.create_run(experiment_id(client, settings), run_name=f"experiment {plan.name}", tags=tags)
     run_id = str(run.info.run_id)
-    _write(client, run_id, {PLAN_FILE: json.dumps(plan.model_dump(mode="json"), indent=1)})
+    write_files(client, run_id, {PLAN_FILE: json.dumps(plan.model_dump(mode="json"), indent=1)})
     return run_id
 
 
@@ -52,10 +55,11 @@ def log_look(settings: Settings, run_id: str, number: int, analysis: Analysis, p
 
     client = connect(settings)
     moment = int(analysis.as_of.timestamp() * 1000)
-    metrics = [LoggedMetric(name, value, moment, number) for name, value in look_metrics(analysis).items()]
+    document = analysis.to_dict()
+    metrics = [LoggedMetric(name, value, moment, number) for name, value in look_metrics(document).items()]
     client.log_batch(run_id, metrics=metrics, tags=[RunTag("attrition.verdict", str(analysis.verdict))])
-    document = json.dumps(analysis.to_dict(), indent=1, allow_nan=False)
-    _write(client, run_id, {DOCUMENT_FILE: document, PAGE_FILE: page})
+    text = json.dumps(document, indent=1, allow_nan=False)
+    write_files(client, run_id, {DOCUMENT_FILE: text, PAGE_FILE: page})
 
 
 def end_run(settings: Settings, run_id: str, status: str = "FINISHED") -> None:
@@ -68,21 +72,27 @@ def has_ended(settings: Settings, run_id: str) -> bool:
     return connect(settings).get_run(run_id).info.end_time is not None
 
 
-def look_metrics(analysis: Analysis) -> dict[str, float]:
-    """Metrics by name, ``difference.<metric>``, ``low.<metric>`` ...; what is undefined or infinite is left out."""
+def look_metrics(look: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics by name, ``difference.<metric>``, ``low.<metric>`` ...; what is undefined or infinite is left out.
+
+    Parameters
+    ----------
+    look
+        Document of :meth:`attrition.experiments.verdict.Analysis.to_dict`.
+    """
     found: dict[str, float] = {}
-    for each in analysis.metrics:
-        document = each.to_dict()
+    for each in look["metrics"]:
         for name in ("control", "challenger", "difference", "low", "high", "p_harm", "p_good", "n_challenger"):
-            if document[name] is not None:
-                found[f"{name}.{each.metric}"] = float(document[name])
-    if analysis.ratio is not None:
-        found["ratio_p_value"] = analysis.ratio.p_value
+            if each[name] is not None:
+                found[f"{name}.{each['metric']}"] = float(each[name])
+    if look["ratio"] is not None:
+        found["ratio_p_value"] = look["ratio"]["p_value"]
     return found
 
 
-def _write(client: object, run_id: str, files: dict[str, str]) -> None:
+def write_files(client: TrackingClient, run_id: str, files: Mapping[str, str]) -> None:
+    """Put texts into a run, by the names of their files."""
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
             (Path(folder) / name).write_text(text, encoding="utf-8")
-        client.log_artifacts(run_id, folder)  # type: ignore[attr-defined]
+        client.log_artifacts(run_id, folder)
