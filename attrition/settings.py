@@ -25,6 +25,9 @@ MODEL_NAME = "employee-attrition-classifier"
 
 M = TypeVar("M", bound=BaseModel)
 
+NO_KEY = "none"
+"""In place of the file of the key that signs: this process signs nothing."""
+
 _PACKAGE = Path(__file__).parent
 
 # environment variable -> field; the first one set wins
@@ -76,7 +79,8 @@ class Settings(BaseModel):
     in ``home/governance.db``. May hold a password: never printed."""
     audit_key_file: Path | None = None
     """File of the key that signs the audit log's heads, created on first use; None means ``home/keys/audit.pem``. On a
-    cluster mount the same one everywhere, outside the database."""
+    cluster mount the same one wherever something signs, and say ``none`` where nothing does: heads by another key are
+    not believed."""
     audit_export: str = ""
     """Folder or URI that the audit log is exported to by schedule; the monitor looks there. Empty: no such schedule."""
     alert_urls: str = Field(default="", repr=False)
@@ -154,7 +158,9 @@ class Settings(BaseModel):
                 "database_url": _database(settings.database_url) or f"sqlite:///{home / 'governance.db'}",
                 "access_config": settings.access_config and _absolute(settings.access_config),
                 "prometheus_token_file": settings.prometheus_token_file and _absolute(settings.prometheus_token_file),
-                "audit_key_file": _absolute(settings.audit_key_file or home / "keys" / "audit.pem"),
+                "audit_key_file": None
+                if settings.audit_key_file == Path(NO_KEY)
+                else _absolute(settings.audit_key_file or home / "keys" / "audit.pem"),
                 "tracking_uri": _database(settings.tracking_uri) or f"sqlite:///{home / 'mlflow.db'}",
             }
         )

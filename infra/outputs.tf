@@ -21,7 +21,6 @@ output "kustomize_addresses_env" {
     "ATTRITION_TABLES=abfss://tables@${module.storage.name}.dfs.core.windows.net/attrition",
     "ATTRITION_BUNDLES=abfss://bundles@${module.storage.name}.dfs.core.windows.net/attrition",
     "ATTRITION_AUDIT_EXPORT=abfss://audit@${module.storage.name}.dfs.core.windows.net/attrition",
-    "ATTRITION_TRIALS=abfss://tuning@${module.storage.name}.dfs.core.windows.net/attrition",
     "AZURE_STORAGE_ACCOUNT_NAME=${module.storage.name}",
     "AZURE_STORAGE_ANON=false",
     "RAY_PROMETHEUS_HOST=${module.observability.prometheus_query_url}",

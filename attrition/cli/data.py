@@ -13,7 +13,9 @@ EXIT_INPUT = 4
 
 app = typer.Typer(help="Read, check, simulate and store HR extracts.", no_args_is_help=True)
 
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="CSV, CSV.gz, Parquet, or a folder of Parquet.")]
+FileArgument = Annotated[
+    str, typer.Argument(metavar="FILE", help="CSV, CSV.gz, Parquet, or a folder of Parquet; a path or abfss://...")
+]
 MappingOption = Annotated[
     str | None,
     typer.Option(help="Mapping YAML, or a shipped name: workforce, hr_comma_sep, mfg10. [default: workforce]"),

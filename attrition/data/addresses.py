@@ -3,6 +3,9 @@
 An address names its file system, ``abfss://container@account.dfs.core.windows.net/folder`` that of Azure; credentials
 come from the environment of each process (``AZURE_CLIENT_ID`` and its kin, a managed identity, ``az login``) and never
 stand in a configuration, a plan or a task. An address with a password is refused for that reason.
+
+Azure's emulator is found by the variables by which Delta tables find it: ``AZURE_STORAGE_USE_EMULATOR=true``,
+``AZURITE_BLOB_STORAGE_URL`` and ``AZURE_STORAGE_ACCOUNT_KEY``.
 """
 
 from __future__ import annotations
@@ -60,11 +63,24 @@ def filesystem_of(address: str) -> tuple[FileSystem, str]:
     import pyarrow as pa
     from pyarrow import fs
 
+    if os.environ.get("AZURE_STORAGE_USE_EMULATOR", "").lower() == "true":
+        return _emulated(address)
     try:
         return fs.FileSystem.from_uri(address)  # type: ignore[no-any-return]
     except (pa.ArrowException, ValueError) as error:
         allowed = "abfss://container@account.dfs.core.windows.net/folder is expected"
         raise UsageError(Fault(address.partition("?")[0], "is no address of a storage account", allowed)) from error
+
+
+def _emulated(address: str) -> tuple[FileSystem, str]:
+    from pyarrow import fs
+
+    parts, emulator = urlsplit(address), urlsplit(os.environ["AZURITE_BLOB_STORAGE_URL"])
+    # it serves blobs alone, of which an account without a hierarchy of folders consists
+    authorities = dict.fromkeys(("blob_storage_authority", "dfs_storage_authority"), emulator.netloc)
+    schemes = dict.fromkeys(("blob_storage_scheme", "dfs_storage_scheme"), emulator.scheme)
+    account, key = (parts.hostname or "").partition(".")[0], os.environ["AZURE_STORAGE_ACCOUNT_KEY"]
+    return fs.AzureFileSystem(account, account_key=key, **authorities, **schemes), f"{parts.username}{parts.path}"
 
 
 def parent_of(place: Path | str) -> Path | str:

@@ -252,3 +252,35 @@ _UPLOAD_BYTES = 2**23
 def folder_at(place: Path | str) -> Folder:
     """The folder at an absolute path or at an address."""
     return StoreFolder(place) if isinstance(place, str) else LocalFolder(place)
+
+
+@contextmanager
+def fetched(place: Path | str) -> Iterator[Path]:
+    """A file or folder on this machine: a path itself, or a copy of what an address names, deleted afterwards.
+
+    Nothing is at the path when nothing is at the address.
+
+    Raises
+    ------
+    PlatformError
+        The storage does not answer.
+    """
+    if isinstance(place, Path):
+        yield place
+        return
+    with tempfile.TemporaryDirectory(prefix="attrition-fetched-") as scratch:  # for this user alone
+        target, name = Path(scratch) / addresses.name_of(place), addresses.name_of(place)
+        parent = StoreFolder(str(addresses.parent_of(place)))
+        if parent.size(name) is not None:
+            _copy(parent, name, target)
+        else:
+            folder = StoreFolder(place)
+            for each in folder.files():
+                _copy(folder, each, target / each)
+        yield target
+
+
+def _copy(folder: StoreFolder, name: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with folder.open(name) as content, target.open("wb") as file:
+        shutil.copyfileobj(content, file, _UPLOAD_BYTES)

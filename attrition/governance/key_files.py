@@ -76,4 +76,9 @@ def write_new(path: Path, text: str) -> None:
 
 def exposed(path: Path) -> bool:
     """True when every user of the machine can read or write the file."""
-    return bool(stat.S_IMODE(path.stat().st_mode) & (stat.S_IROTH | stat.S_IWOTH))
+    return bool(stat.S_IMODE(path.stat().st_mode) & (stat.S_IROTH | stat.S_IWOTH)) and not is_mounted(path)
+
+
+def is_mounted(path: Path) -> bool:
+    """Whether a cluster mounted the file read-only: whatever its mode, nobody but the pod sees it."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrition.errors import NotFound, PlatformError
 from attrition.governance.actions import Action
+from attrition.governance.key_files import is_mounted
 from attrition.registry.export import bundle_sha256
 from attrition.release.certificate import Assessment, CertificatePolicy, Subject
 from attrition.release.checks import CHECKS, Evidence
@@ -141,6 +142,10 @@ def _sensitive(package: Package) -> frozenset[str]:
 
 
 def _exposed(*paths: Path | None) -> bool | None:
-    """Whether anybody but its owner may read or write one of the key files; None when none is a file here."""
-    modes = [stat.S_IMODE(path.stat().st_mode) for path in paths if path is not None and path.is_file()]
+    """Whether anybody but its owner may read or write one of the key files; None when none is a file of this machine.
+
+    What a cluster mounts is none.
+    """
+    here = [path for path in paths if path is not None and path.is_file() and not is_mounted(path)]
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in here]
     return any(mode & (stat.S_IRWXG | stat.S_IRWXO) for mode in modes) if modes else None

@@ -62,7 +62,8 @@ class Evidence:
     sensitive : frozenset of str
         Sensitive attributes of the training data.
     key_exposed : bool or None
-        Whether others than its owner can read the pseudonym key or the signing key; None when neither is a file here.
+        Whether others than its owner can read the pseudonym key or the signing key; None when neither is a file of this
+        machine.
     four_eyes : bool
         Whether the approver must not be an author.
     scan : Scan
@@ -287,7 +288,7 @@ def privacy(evidence: Evidence) -> Check:
             "delete the artifact sample.csv of the run",
         )
     if evidence.key_exposed is None:
-        found.seen.append("The keys are not in files here.")
+        found.seen.append("The keys are not in files of this machine.")
     else:
         found.note(
             not evidence.key_exposed,

@@ -88,9 +88,9 @@ class Certificates:
             entry.details["not_checked"] = [check.name for check in assessment.unchecked]
             if not assessment.passed:
                 return assessment, None
-            assert self._settings.audit_key_file is not None  # Settings.from_environment resolves it
-            key = SigningKey.load_or_create(self._settings.audit_key_file)
             head = self._guard.audit.head()
+            assert self._settings.audit_key_file is not None  # or there would be no head
+            key = SigningKey.load_or_create(self._settings.audit_key_file)
             certificate = Certificate.issue(assessment, key, head, issued_by=entry.actor, now=datetime.now(UTC))
             entry.details["signature"] = certificate.signature
             return assessment, certificate

@@ -52,7 +52,7 @@ class Data:
         Parameters
         ----------
         path
-            File or folder.
+            File or folder, also of a storage account: ``abfss://container@account.dfs.core.windows.net/hr.parquet``.
         mapping
             Mapping by path or shipped name; None: the extract has canonical names.
         schema
@@ -62,12 +62,17 @@ class Data:
         ------
         ExtractError, ConfigError, InsufficientData
             With every fault of the file and its mapping.
+        PlatformError
+            The storage account does not answer.
         """
+        from attrition.data.addresses import local_or_address
         from attrition.data.extracts import read_extract
+        from attrition.data.folders import fetched
         from attrition.data.schema import FeatureSchema
 
         features = None if schema is None else FeatureSchema.from_yaml(schema)
-        return read_extract(path, mapping, self.key, features)
+        with fetched(local_or_address(path)) as file:
+            return read_extract(file, mapping, self.key, features)
 
     def check(
         self, path: str | Path, mapping: str | Path | None = None, *, schema: str | Path | None = None

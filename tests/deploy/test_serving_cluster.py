@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -133,6 +134,17 @@ def test_settings_understand_the_environment(environment):
         assert str(path.parent) in mounts
     config = AccessConfig.load(KUBERAY / "environments" / environment / "access.yaml")
     assert config.oidc is not None
+
+
+def test_one_key_signs_the_audit_log(environment):
+    """Whoever writes to the log has the key from the vault, or signs nothing: heads by another are not believed."""
+    objects = [*overlay(environment), *overlay(f"{environment}/tuning")]
+    writers = [pod for pod in pods(objects) if "name: ATTRITION_DATABASE_URL" in yaml.safe_dump(pod.spec["containers"])]
+    assert len(writers) == 4
+    for pod in writers:
+        settings = Settings.from_environment(variables(pod))
+        serves = pod.where.startswith("RayService")
+        assert settings.audit_key_file == (Path("/mnt/secrets/audit-key") if serves else None), pod.where
 
 
 def test_cluster_is_made_to_survive():

@@ -28,10 +28,11 @@ START_SECONDS = 30
 @dataclass(frozen=True)
 class PostgresServer:
     port: int
+    host: str = "127.0.0.1"
 
     def url(self, database: str = "postgres") -> str:
         """Address with the password, as ATTRITION_DATABASE_URL takes it."""
-        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{USER}:{PASSWORD}@{self.host}:{self.port}/{database}"
 
     def new_database(self) -> str:
         """Address of an empty database."""
@@ -42,10 +43,11 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def throwaway_postgres(*, durable=False):
+def throwaway_postgres(*, host="127.0.0.1", durable=False):
     """A running server that is gone with its data afterwards; skips where there is none to run.
 
-    Only a `durable` one waits for the disk at each commit: for figures, not for tests.
+    It listens at `host`, for the machines of its network. Only a `durable` one waits for the disk at each commit: for
+    figures, not for tests.
     """
     binaries = _binaries()
     user = _unprivileged_user()
@@ -69,12 +71,14 @@ def throwaway_postgres(*, durable=False):
         )
         if made.returncode:
             pytest.skip(f"initdb failed: {made.stderr.strip().splitlines()[-1]}")
-        port = _free_port()
-        command = [binaries / "postgres", "-D", data, "-p", port, "-h", "127.0.0.1", "-k", ""]
+        with (data / "pg_hba.conf").open("a") as access:
+            access.write("host all all samenet scram-sha-256\n")
+        port = _free_port(host)
+        command = [binaries / "postgres", "-D", data, "-p", port, "-h", host, "-k", ""]
         command += ["-c", f"fsync={'on' if durable else 'off'}"]
         with (folder / "log").open("w") as log:
             process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, **options)
-        server = PostgresServer(port)
+        server = PostgresServer(port, host)
         _wait(server, process, folder / "log")
         yield server
     finally:
@@ -105,9 +109,9 @@ def _unprivileged_user() -> str | None:
     pytest.skip("PostgreSQL refuses to run as root, and there is no user postgres or nobody")
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 

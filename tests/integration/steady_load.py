@@ -2,7 +2,7 @@
 
 ::
 
-    python steady_load.py URL FILE RATE SENDERS RECORDS
+    python steady_load.py URL FILE RATE SENDERS RECORDS [KEY]
 
 Sends until standard input is closed; then the answers are in FILE. Half of the senders keep their connection, the
 others open one per request. A request is never repeated: what fails has failed.
@@ -75,12 +75,21 @@ class Load:
         Requests that can be under way at the same time.
     n_records
         Records in each request; with more than one, no identifiers are kept.
+    key
+        API key, where access is closed.
     """
 
     def __init__(
-        self, url: str, file: Path, *, rate: float = 250.0, n_senders: int = N_SENDERS, n_records: int = 1
+        self,
+        url: str,
+        file: Path,
+        *,
+        rate: float = 250.0,
+        n_senders: int = N_SENDERS,
+        n_records: int = 1,
+        key: str = "",
     ) -> None:
-        self._command = [sys.executable, __file__, url, str(file), str(rate), str(n_senders), str(n_records)]
+        self._command = [sys.executable, __file__, url, str(file), str(rate), str(n_senders), str(n_records), key]
         self._file = file
         self.outcome = Outcome()
 
@@ -100,8 +109,11 @@ class Load:
 class _Sender(threading.Thread):
     """One client: sends at its times, or at once when it is late."""
 
-    def __init__(self, url: str, number: int, stop: threading.Event, *, period: float, n_records: int) -> None:
+    def __init__(
+        self, url: str, number: int, stop: threading.Event, *, period: float, n_records: int, key: str
+    ) -> None:
         super().__init__()
+        self._headers = HEADERS | ({"authorization": f"Bearer {key}"} if key else {})
         address = urlsplit(url)
         # it connects by itself, whenever it has no connection
         self._connection = HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_SECONDS)
@@ -130,7 +142,7 @@ class _Sender(threading.Thread):
         body = self._batch or json.dumps({**RECORD, "employee_id": f"E-{self._number}-{count % 500}"})
         sent = time.time()
         try:
-            self._connection.request("POST", "/v1/predict", body, HEADERS)
+            self._connection.request("POST", "/v1/predict", body, self._headers)
             answer = self._connection.getresponse()
             content = answer.read()
         except (OSError, HTTPException) as error:
@@ -144,11 +156,11 @@ class _Sender(threading.Thread):
         return not answer.will_close
 
 
-def main(url: str, file: str, rate: str, n_senders: str, n_records: str) -> None:
+def main(url: str, file: str, rate: str, n_senders: str, n_records: str, key: str = "") -> None:
     """Send until standard input is closed."""
     stop = threading.Event()
     period = int(n_senders) / float(rate)
-    senders = [_Sender(url, i, stop, period=period, n_records=int(n_records)) for i in range(int(n_senders))]
+    senders = [_Sender(url, i, stop, period=period, n_records=int(n_records), key=key) for i in range(int(n_senders))]
     for sender in senders:
         sender.start()
     sys.stdin.read()

@@ -56,6 +56,11 @@ def test_the_environment_overrides_the_defaults_and_arguments_the_environment():
     assert settings.experiment == "attrition"
 
 
+def test_a_process_that_signs_nothing():
+    """Where another one signs the audit log; its own key would not be believed."""
+    assert Settings.from_environment({"ATTRITION_AUDIT_KEY_FILE": "none"}).audit_key_file is None
+
+
 def test_our_own_ray_address_wins():
     """RAY_ADDRESS is for all Ray programs, ours is for this one."""
     environ = {"RAY_ADDRESS": "a", "ATTRITION_RAY_ADDRESS": "b"}

@@ -13,7 +13,7 @@ locals {
       ]
     }
     tuning = {
-      writes  = ["tuning", "bundles"]
+      writes  = ["bundles"]
       reads   = ["tables"]
       secrets = ["tuning-auth-token", "tuning-api-key", "database-url"]
     }

@@ -1,8 +1,8 @@
-# One account with a hierarchical namespace: the Delta tables, model bundles, MLflow's artifacts, trials and the audit
-# exports. Nobody reaches it from the internet, and nobody by a shared key.
+# One account with a hierarchical namespace: the Delta tables, model bundles, MLflow's artifacts and the audit exports.
+# Nobody reaches it from the internet, and nobody by a shared key.
 
 locals {
-  containers = toset(["tables", "bundles", "mlflow", "tuning", "audit"])
+  containers = toset(["tables", "bundles", "mlflow", "audit"])
 }
 
 resource "azurerm_storage_account" "this" {
@@ -77,20 +77,6 @@ resource "azurerm_storage_container_immutability_policy" "audit" {
 
 resource "azurerm_storage_management_policy" "this" {
   storage_account_id = azurerm_storage_account.this.id
-
-  rule {
-    name    = "forget-trials"
-    enabled = true
-    filters {
-      blob_types   = ["blockBlob"]
-      prefix_match = ["tuning/"]
-    }
-    actions {
-      base_blob {
-        delete_after_days_since_modification_greater_than = 30
-      }
-    }
-  }
 
   rule {
     name    = "old-audit-is-cold"
