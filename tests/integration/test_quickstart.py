@@ -16,6 +16,8 @@ import pytest
 
 from attrition import Workspace
 
+pytestmark = pytest.mark.ray
+
 ATTRITION = Path(sys.executable).parent / "attrition"
 RECORD = {"tenure": 30, "age": 34, "satisfaction_score": 2.1, "work_hours": 52, "salary": 48000, "department_code": 1}
 
