@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from pathlib import Path
 
 import pytest
+
+# before anything loads OpenMP or BLAS: on small data their threads mostly spin, and take the cores of other processes
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# a script's shell ignores Ctrl-C for what it starts in the background; tests send it to themselves and to commands
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
