@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import hcl2
@@ -24,6 +25,11 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 META = {"for_each", "count", "depends_on", "provider"}
 
 
+@cache
+def parsed(path):
+    return hcl2.loads(path.read_text())
+
+
 def unquoted(value):
     return value.strip('"')
 
@@ -32,7 +38,7 @@ def blocks(folder, kind):
     """Blocks of a kind in a module: labels joined by a dot, and their bodies."""
     found = {}
     for path in sorted(folder.glob("*.tf")):
-        for block in hcl2.loads(path.read_text()).get(kind, []):
+        for block in parsed(path).get(kind, []):
             labels, body = [], block
             while isinstance(body, dict) and not body.get("__is_block__"):
                 ((label, body),) = ((k, v) for k, v in body.items() if not k.startswith("__"))
@@ -48,7 +54,7 @@ def arguments(body):
 def local_names(folder):
     names = set()
     for path in folder.glob("*.tf"):
-        for block in hcl2.loads(path.read_text()).get("locals", []):
+        for block in parsed(path).get("locals", []):
             names |= arguments(block).keys()
     return names
 
@@ -62,7 +68,7 @@ def code(folder):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(INFRA)))
 def test_every_file_parses(path):
     """And is not empty."""
-    assert hcl2.loads(path.read_text())
+    assert parsed(path)
 
 
 @pytest.mark.parametrize("folder", MODULES, ids=lambda path: path.name)
@@ -105,12 +111,12 @@ def test_modules_get_what_they_ask_for():
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
 def test_environments_set_what_has_no_default(path):
     """And nothing that does not exist; two environments never share a name or a network."""
-    given = arguments(hcl2.loads(path.read_text()))
+    given = arguments(parsed(path))
     inputs = blocks(INFRA, "variable")
     assert given.keys() <= inputs.keys()
     assert {name for name, body in inputs.items() if "default" not in body} <= given.keys()
     assert unquoted(given["environment"]) == path.stem
-    others = [arguments(hcl2.loads(other.read_text())) for other in ENVIRONMENTS if other != path]
+    others = [arguments(parsed(other)) for other in ENVIRONMENTS if other != path]
     assert all(other["address_space"] != given["address_space"] for other in others)
     assert (path.parent / f"{path.stem}.backend").is_file()
 
@@ -141,7 +147,7 @@ def test_the_workloads_mount_the_secrets_that_the_manifests_mount():
     (workloads,) = (
         block["workloads"]
         for each in (INFRA / "modules" / "identity").glob("main.tf")
-        for block in hcl2.loads(each.read_text())["locals"]
+        for block in parsed(each)["locals"]
         if "workloads" in block
     )
     granted = {name: {unquoted(each) for each in work["secrets"]} for name, work in workloads.items()}

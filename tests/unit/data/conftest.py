@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,12 +167,20 @@ def records(tmp_path: Path) -> Records:
     return Records(tmp_path / "tables")
 
 
-@pytest.fixture
-def filled(records: Records) -> Records:
-    """Three persons in two snapshot versions, on two days of predictions, and in the outcomes."""
+@pytest.fixture(scope="session")
+def _filled(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    records = Records(tmp_path_factory.mktemp("filled"))
     records.write_snapshot(ANNA, BERT, CARL)
     records.write_snapshot(ANNA, BERT, CARL, date="2024-04-30")
     records.predict(ANNA, BERT, None, ANNA, start=NOW - timedelta(days=1))
     records.predict(CARL, ANNA, BERT)
     records.state(ANNA, BERT, CARL)
+    return records
+
+
+@pytest.fixture
+def filled(records: Records, _filled: Records) -> Records:
+    """Three persons in two snapshot versions, on two days of predictions, and in the outcomes."""
+    shutil.copytree(_filled.root, records.root)
+    records.n_spools = _filled.n_spools
     return records

@@ -13,11 +13,11 @@ from attrition.evaluation.metrics import METRICS, Confusion, measure
 
 
 def test_measuring_4000_rows_takes_well_under_two_seconds(holdout):
-    """All metrics with 1,000 resamples; the bound is loose for a busy machine."""
+    """All metrics with 1,000 resamples, in processor time."""
     y, score = holdout(4_000)
-    started = time.perf_counter()
+    started = time.process_time()
     measure(y, score, 0.4, n_resamples=1_000)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_every_metric_has_its_value_inside_its_interval(holdout):

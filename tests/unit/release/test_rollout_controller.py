@@ -328,7 +328,7 @@ def test_a_registry_that_hangs_does_not_blind_the_guard(project):
         waiting = ticks(controller, lambda r: r.look is not None)
         began = time.monotonic()
         assert controller.tick() == waiting
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5  # of the ten that the answer takes
         assert waiting.status is Status.RUNNING
         answers.set()
         promoted = ticks(controller, lambda r: r.step == LAST)
