@@ -30,7 +30,9 @@ def report_view(stored: StoredReport) -> RenderableType:
         parts += ["", f"features together: AUC {s.auc:.3f} [{s.low:.3f}, {s.high:.3f}] (0.5 is chance), {told}"]
     drifted = [segment for segment in report.segments if segment.level.drifted]
     if report.segments:
-        parts += ["", f"{len(drifted)} of {len(report.segments)} segments by {report.segment_feature} drifted"]
+        few = sum(segment.level == "INSUFFICIENT" for segment in report.segments)
+        beside = f"; {few} have too few rows to say" if few else ""
+        parts += ["", f"{len(drifted)} of {len(report.segments)} segments by {report.segment_feature} drifted{beside}"]
     for segment in drifted:
         names = ", ".join(f"{each.feature} {each.psi:.2f}" for each in segment.features if each.level.drifted)
         parts.append(f"  {segment.code} ({segment.n_window:,} rows): {names}")
@@ -44,7 +46,7 @@ def live_view(found: LiveDrift) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    times = f"[dim]{found.start:%Y-%m-%d %H:%M:%S} to {found.end:%Y-%m-%d %H:%M:%S} UTC"
+    times = Text(f"{found.start:%Y-%m-%d %H:%M:%S} to {found.end:%Y-%m-%d %H:%M:%S} UTC", "dim")
     return Group(Text(str(found), style=_STYLES[found.level.value]), times, "", _features(found.features))
 
 

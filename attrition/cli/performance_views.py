@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from attrition.evaluation.intervals import Estimate
     from attrition.monitoring.alert_state import AlertRow
-    from attrition.monitoring.performance_report import PerformanceReport
+    from attrition.monitoring.performance_report import PerformanceReport, VersionPerformance
     from attrition.monitoring.window_estimate import WindowEstimate
 
 _SHORT = ("accuracy", "precision", "recall", "f1", "fpr", "fnr")
@@ -30,7 +30,9 @@ def performance_view(report: PerformanceReport) -> RenderableType:
         for version in report.versions
         for found in version.fairness
     ]
-    return Group(_over_time(report), Text(), _whole(report), *fairness, *map(Text, report.findings))
+    measured = [version for version in report.versions if version.whole.metrics]
+    whole: list[RenderableType] = [Text(), _whole(report, measured)] if measured else []
+    return Group(_over_time(report), *whole, *fairness, *map(Text, report.findings))
 
 
 def estimate_view(found: WindowEstimate) -> RenderableType:
@@ -75,11 +77,10 @@ def _over_time(report: PerformanceReport) -> Table:
     return table
 
 
-def _whole(report: PerformanceReport) -> Table:
+def _whole(report: PerformanceReport, measured: Sequence[VersionPerformance]) -> Table:
     title = f"Whole period, with {report.policy.confidence:.0%} intervals"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("metric")
-    measured = [version for version in report.versions if version.whole.metrics]
     for version in measured:
         table.add_column(f"version {version.version}", justify="right", no_wrap=True)
     for name in REALISED:

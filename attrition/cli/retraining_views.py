@@ -19,6 +19,8 @@ def retraining_view(found: Mapping[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
+    from attrition.retraining.records import Counts
+
     rule = f": {found['rule']}" if found["rule"] else ": no rule of the policy applies"
     evidence = found["evidence"]
     parts: list[RenderableType] = [
@@ -29,10 +31,7 @@ def retraining_view(found: Mapping[str, Any]) -> RenderableType:
     if found["state"] != "DECIDED":
         parts += ["", Text(f"{found['state']}: {found['note']}")]
     if found["records"]:
-        counts = found["records"]
-        parts.append(
-            Text(f"  records: {counts['n_history']:,} of the snapshot, {counts['n_production']:,} of production")
-        )
+        parts.append(Text(f"  {Counts(**found['records'])}"))
     parts += [Text(f"  {each['gate']}: {each['outcome']}, {each['found']}") for each in found["gates"]]
     if found["staged"]:
         parts.append(Text(f"  {found['staged']}"))
@@ -65,11 +64,11 @@ def simulation_view(report: SimulationReport) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from attrition.retraining.simulation_report import RULE
+    from attrition.retraining.simulation_report import REMARK
 
     table = Table(title=report.title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for name in report.header:
         table.add_column(name)
     for row in report.rows:
         table.add_row(*map(Text, row))
-    return Group(table, "", Text(report.summary, style="bold"), Text(f"Here {RULE}.", style="dim"))
+    return Group(table, "", Text(report.summary, style="bold"), Text(REMARK, style="dim"))

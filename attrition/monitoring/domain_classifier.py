@@ -79,7 +79,7 @@ def separability(
     Parameters
     ----------
     reference, window : ndarray of shape (n_rows, n_features), float64
-        NaN is missing.
+        NaN is missing, and so is what is infinite.
     names : sequence of str, length n_features
     seed : int
         Of folds and classifier.
@@ -92,6 +92,7 @@ def separability(
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no stubs
 
     rows = np.concatenate([reference, window])
+    rows[~np.isfinite(rows)] = np.nan
     side = np.repeat([0, 1], [len(reference), len(window)])
     score, fitted = np.empty(len(rows)), []
     with threadpool_limits(1):  # the order of sums, hence the figures, must not depend on the machine's cores

@@ -235,15 +235,20 @@ def _findings(
         for version, count in predictions["version"].value_counts().sort_index().items()
         if version not in models
     ]
+    for version, first in predictions.groupby("version")["time"].min().items():
+        model = models.get(str(version))
+        if model is not None and (known := first + timedelta(days=model.schema.horizon_days)) >= as_of:
+            days = f"{model.schema.horizon_days} days after its first prediction"
+            found.append(f"version {version}: no label is mature before {known:%Y-%m-%d}, {days}")
     persons = predictions["employee_id"]
     features = [name for name in predictions if str(name).startswith(FEATURE)]
     emptied = predictions[features].isna().all(axis=1) if features else pd.Series(dtype=bool)
     today = np.datetime64(pd.Timestamp(as_of).tz_convert("UTC").date(), "us")
     counts = (
-        (int(persons.isna().sum()), "predictions name no person and never get a label"),
-        (int(emptied.sum()), "predictions have no features any more (retention), so their groups are unknown"),
-        (int((predictions["time"] > now).sum()), "predictions lie in the future; check the clocks of the replicas"),
-        (int((~outcomes["employee_id"].isin(persons)).sum()), "persons with an outcome were never predicted"),
-        (int((outcomes["left_on"] > today).sum()), "outcomes name a last day that is still to come; not counted yet"),
+        ("predictions without a person, which never get a label", int(persons.isna().sum())),
+        ("predictions without features (retention), so their groups are unknown", int(emptied.sum())),
+        ("predictions in the future; check the clocks of the replicas", int((predictions["time"] > now).sum())),
+        ("persons with an outcome who were never predicted", int((~outcomes["employee_id"].isin(persons)).sum())),
+        ("outcomes on a day that is still to come, not counted yet", int((outcomes["left_on"] > today).sum())),
     )
-    return (*found, *(f"{count:,} {text}" for count, text in counts if count))
+    return (*found, *(f"{text}: {count:,}" for text, count in counts if count))

@@ -27,6 +27,7 @@ import pandas as pd
 from attrition.data.schema import EMPLOYEE_ID, SNAPSHOT_DATE, TARGET
 from attrition.data.workforce import HORIZON_QUARTERS, SCENARIOS, simulate
 from attrition.errors import Fault, UsageError
+from attrition.retraining.simulation_report import UNDISTURBED
 
 if TYPE_CHECKING:
     from attrition.data.scenarios import Scenario
@@ -36,8 +37,6 @@ PRODUCTION_QUARTERS = 4
 """Quarters in production before the report begins: the year after which a prediction's label is known."""
 _FIRST = HISTORY_QUARTERS - 1 + HORIZON_QUARTERS
 _OFFSET = _FIRST + PRODUCTION_QUARTERS
-UNDISTURBED = "none"
-"""Name of the scenario in which nothing changes."""
 
 _EARLIEST_DAY, _LATEST_DAY = 10, 80
 

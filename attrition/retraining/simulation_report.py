@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from attrition.evaluation.intervals import Estimate
 
 RULE = "a person approves every challenger that the gates admit, at once; it scores from the next quarter on"
-"""What stands in for the person who promotes; said wherever a report is shown."""
+"""What stands in for the person who promotes."""
+
+REMARK = f"Here {RULE}. A decision rests on the outcomes known by then: those of predictions a year old."
+"""Said wherever a report is shown."""
+
+UNDISTURBED = "none"
+"""Name of the scenario in which nothing changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +109,13 @@ class SimulationReport:
     @property
     def title(self) -> str:
         """One line."""
-        return (
-            f"{len(self.quarters)} quarters of {self.n_employees:,} simulated employees, scenario {self.scenario} "
-            f"from quarter {self.drift_quarter} on, seed {self.seed}"
-        )
+        change = f"scenario {self.scenario} from quarter {self.drift_quarter} on" if self.changes else "nothing changes"
+        return f"{len(self.quarters)} quarters of {self.n_employees:,} simulated employees, {change}, seed {self.seed}"
+
+    @property
+    def changes(self) -> bool:
+        """Whether the company is disturbed at all."""
+        return self.scenario != UNDISTURBED
 
     @property
     def improved(self) -> tuple[Quarter, ...]:
@@ -146,7 +155,7 @@ class SimulationReport:
         ]
 
     def __str__(self) -> str:
-        return "\n".join([text_table(self.title, self.header, self.rows), self.summary, f"Here {RULE}."])
+        return "\n".join([text_table(self.title, self.header, self.rows), self.summary, REMARK])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready document."""
@@ -171,8 +180,9 @@ class SimulationReport:
         figure = Figure(figsize=(9, 5), layout="constrained")
         axes = figure.subplots()
         x = [each.number for each in self.quarters]
-        label = f"at admission {self.baseline.value:.3f}"
+        label = f"at admission {self.baseline}"
         axes.axhline(self.baseline.value, color=GREY, linewidth=1.2, linestyle=(0, (5, 3)), label=label)
+        axes.axhspan(self.baseline.low, self.baseline.high, color=GREY, alpha=0.12, linewidth=0)
         for name, colour, marker, shift, found in (
             (
                 "without the loop: first version for ever",
@@ -189,7 +199,7 @@ class SimulationReport:
             axes.errorbar(places, y, yerr=spread, color=colour, marker=marker, markersize=6, capsize=3, label=name)
         axes.margins(y=0.12)
         low, high = axes.get_ylim()
-        if self.scenario != "none" and self.drift_quarter >= 1:
+        if self.changes and self.drift_quarter >= 1:
             axes.axvline(self.drift_quarter - 0.5, color=GREY, linewidth=1)
             axes.annotate(
                 f" {self.scenario} begins", (self.drift_quarter - 0.5, high), va="top", color=GREY, fontsize=9
@@ -220,7 +230,7 @@ class SimulationReport:
             'width="420"', 'width="860"'
         )
         head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(self.title)}</title>'
-        body = f"<p>{escape(self.summary)} Here {escape(RULE)}.</p>{html_table(self.title, self.header, self.rows)}"
+        body = f"<p>{escape(self.summary)} {escape(REMARK)}</p>{html_table(self.title, self.header, self.rows)}"
         return f'{head}<body style="font-family:sans-serif;margin:2em">{figure}{body}</body></html>'
 
 

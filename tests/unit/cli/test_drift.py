@@ -78,6 +78,7 @@ def test_few_rows_are_no_verdict(run, quarters, tmp_path):
     done = run("drift", "run", "--window", tmp_path / "few.parquet", "--reference", tmp_path / "before.parquet")
     assert done.exit_code == 4
     assert "too few rows" in done.output
+    assert "6 have too few rows to say" in done.output
 
 
 def test_bad_input(run, quarters, tmp_path):
@@ -86,12 +87,15 @@ def test_bad_input(run, quarters, tmp_path):
     quarters[1].drop(columns=["age", "salary"]).to_csv(tmp_path / "gone.csv", index=False)
     quarters[1].assign(age="unknown").to_csv(tmp_path / "text.csv", index=False)
     quarters[1][["employee_id"]].to_csv(tmp_path / "other.csv", index=False)
+    quarters[1].head(0).to_parquet(tmp_path / "empty.parquet")
     before = tmp_path / "before.parquet"
     n_stored = len(json.loads(run("drift", "list", "--json").stdout))
     for arguments, said in (
         (("--window", tmp_path / "gone.csv", "--reference", before), ("no column age", "no column salary")),
         (("--window", tmp_path / "text.csv", "--reference", before), ("column age", "numbers are needed")),
         (("--window", tmp_path / "absent.csv", "--reference", before), ("no such file",)),
+        (("--window", tmp_path / "empty.parquet", "--reference", before), ("has no rows",)),
+        (("--window", before, "--reference", tmp_path / "empty.parquet"), ("has no rows",)),
         (("--window", "7d", "--reference", before), ("no prediction was logged yet",)),
         (("--window", before, "--reference", tmp_path / "other.csv"), ("none of the features",)),
         (("--window", before, "--reference", "champion"), ("champion", "does not exist")),

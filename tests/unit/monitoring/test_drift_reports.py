@@ -184,7 +184,10 @@ def test_rows_tell_what_single_features_do_not(people):
     same = separability(b, c, ("x", "y"))
     assert same.low < 0.5 < same.high + 0.03
     assert not same.distinguishable
+    assert same.features == ()
     assert separability(b[:99], c, ("x", "y")) is None
+    endless = separability(np.where(turned > 2, np.inf, turned), other, ("x", "y"))
+    assert endless == separability(np.where(turned > 2, np.nan, turned), other, ("x", "y"))
 
 
 class _Page(HTMLParser):

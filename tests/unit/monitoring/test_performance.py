@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from io import StringIO
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 
+from attrition.cli.performance_views import performance_view
 from attrition.data.maturity import matured_labels
 from attrition.errors import UsageError
 from attrition.evaluation.plots import figure_png
@@ -58,6 +61,20 @@ def test_only_predictions_whose_horizon_is_over_count(world):
     assert not last.metrics
 
 
+def test_before_any_label_is_mature(world):
+    """The first day that knows more is named, and no table is empty."""
+    made = world(n_persons=300)
+    first = made.predictions["time"].min()
+    report = assess(made, as_of=datetime(2024, 2, 1, tzinfo=UTC))
+    assert not report.versions[0].whole.metrics
+    day = first + timedelta(days=90)
+    assert f"no label is mature before {day:%Y-%m-%d}, 90 days after its first prediction" in report.findings[0]
+    terminal = Console(file=StringIO(), width=250)
+    terminal.print(performance_view(report))
+    assert "not measured" in terminal.file.getvalue()
+    assert "Whole period" not in terminal.file.getvalue()
+
+
 def test_counts_add_up(world):
     """Every person of a bucket is mature, censored or gone before, and no row is lost."""
     made = world(n_persons=600)
@@ -70,7 +87,7 @@ def test_counts_add_up(world):
         assert n.n_persons == n.n_mature + n.n_censored + n.n_gone
         assert n.n_predictions == n.n_persons + n.n_without_person
     assert report.versions[0].whole.maturity.n_gone == 5
-    assert "10 predictions name no person and never get a label" in report.findings
+    assert "predictions without a person, which never get a label: 10" in report.findings
 
 
 def test_repeated_predictions_add_no_certainty(world):
@@ -138,9 +155,9 @@ def test_clock_skew_and_strangers_are_found(world):
     stranger = pd.DataFrame({"employee_id": ["stranger"], "left_on": pd.to_datetime(["2032-01-01"])})
     made.outcomes = pd.concat([made.outcomes, stranger], ignore_index=True)
     text = " ".join(assess(made).findings)
-    assert "3 predictions lie in the future" in text
-    assert "1 persons with an outcome were never predicted" in text
-    assert "1 outcomes name a last day that is still to come" in text
+    assert "predictions in the future; check the clocks of the replicas: 3" in text
+    assert "persons with an outcome who were never predicted: 1" in text
+    assert "outcomes on a day that is still to come, not counted yet: 1" in text
     assert "stranger" not in text
 
 
@@ -160,7 +177,10 @@ def test_features_that_retention_removed(world):
     made = world()
     made.predictions[["feature_department_code", "feature_age"]] = float("nan")
     report = assess(made)
-    assert any(finding.startswith("1,200 predictions have no features any more") for finding in report.findings)
+    assert any(
+        (finding.startswith("predictions without features") and finding.endswith(": 1,200"))
+        for finding in report.findings
+    )
     reports = {report.attribute: report for report in report.versions[0].fairness}
     assert [group.label for group in reports["department"].groups] == ["(missing)"]
     assert reports["department"].difference is None
@@ -202,6 +222,9 @@ def test_views(world):
     report = assess(made)
     json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert "2024-06" in str(report)
+    terminal = Console(file=StringIO(), width=250)
+    terminal.print(performance_view(report))
+    assert "Whole period" in terminal.file.getvalue()
     page = report.to_html()
     assert page.startswith("<!doctype html>")
     assert "data:image/png" in page
