@@ -2,6 +2,7 @@
 
     python tests/benchmarks/bench_drift.py alarms        # 500 windows without drift
     python tests/benchmarks/bench_drift.py scenarios     # every scenario of the simulator, quarter by quarter
+    python tests/benchmarks/bench_drift.py mfg10         # a public extract of ten years against its first one
     python tests/benchmarks/bench_drift.py scale         # 1 and 10 million rows of 9 features in Parquet
     python tests/benchmarks/bench_drift.py against --evidently PYTHON   # Evidently's preset on the same rows
 
@@ -15,7 +16,8 @@ and the peak of its resident memory beyond what it had after its imports and its
 `against` needs the interpreter of an environment with `evidently`, `pyarrow`, `psutil` and a pandas below 3. Neither
 side's time holds the start of an interpreter, imports, or a page. Evidently's rows are in memory already; ours are read
 from Parquet meanwhile. Its preset tests each feature, which is our "tested" (Kolmogorov-Smirnov or chi-square, and the
-stability index, distance, mean and missing values beside them); "report" adds the classifier of sides.
+stability index, distance, mean and missing values beside them); "report" adds the classifier of sides. With `--drifted`
+the people of the window are older, and the classifier has something to explain.
 """
 
 from __future__ import annotations
@@ -104,7 +106,37 @@ def scenarios(n_employees):
             sys.stdout.write(f"  quarter {quarter}  {overall(drifts).value:<9} {shown}  {'; '.join(remarks)}\n")
 
 
-def write_rows(path, n_rows):
+def mfg10():
+    """Stability index by year, with the verdict's mark."""
+    import pandas as pd
+
+    from attrition.evaluation.sketches import CategoryReference, Reference
+    from attrition.monitoring.drift import compare
+
+    path = Path(__file__).parents[2].parent / "shared" / "data" / "MFG10YearTerminationData.csv.gz"
+    frame = pd.read_csv(path)
+    columns = {
+        "tenure": frame["length_of_service"].astype(float),
+        "age": frame["age"].astype(float),
+        "department": frame["department_name"].astype("category").cat.codes.astype(float),
+        "gender": frame["gender_short"].astype("category").cat.codes.astype(float),
+        "business unit": frame["BUSINESS_UNIT"].astype("category").cat.codes.astype(float),
+    }
+    years = dict(iter(pd.DataFrame(columns).groupby(frame["STATUS_YEAR"])))
+    kinds = {name: Reference if name in {"tenure", "age"} else CategoryReference for name in columns}
+    references = {name: kind.of(years[2006][name]) for name, kind in kinds.items()}
+    sys.stdout.write(
+        "PSI against 2006; * moderate, ** major drift\nyear    rows" + "".join(f"{n:>16}" for n in columns)
+    )
+    for year in range(2007, 2016):
+        drifts = compare(references, {name: references[name].sketch(years[year][name]) for name in columns})
+        marks = {"MODERATE": "*", "MAJOR": "**"}
+        cells = "".join(f"{each.psi:>14.3f}{marks.get(each.level.value, ''):<2}" for each in drifts)
+        sys.stdout.write(f"\n{year} {len(years[year]):>7,}{cells}")
+    sys.stdout.write("\n")
+
+
+def write_rows(path, n_rows, *, older=0.0):
     """Nine features in row groups of 250,000, one salary in fifty missing."""
     import pyarrow as pa
     from pyarrow import parquet
@@ -115,6 +147,7 @@ def write_rows(path, n_rows):
     with parquet.ParquetWriter(path, pa.schema([(name, pa.float64()) for name in names])) as writer:
         for seed in range(0, n_rows, 250_000):
             columns = employees(min(250_000, n_rows - seed), seed)
+            columns["age"] += older
             arrays = [pa.array(columns[name], from_pandas=True) for name in names]
             writer.write_table(pa.table(arrays, names=list(names)))
 
@@ -224,15 +257,16 @@ def _watched():
     return before, peak, stop
 
 
-def against(sizes, python):
+def against(sizes, python, *, drifted):
     """One line per size."""
-    sys.stdout.write("9 features in Parquet; Evidently's DataDriftPreset on the same rows in memory\n")
+    sys.stdout.write("9 features in Parquet; Evidently's DataDriftPreset on the same rows in memory")
+    sys.stdout.write("; people are five years older\n" if drifted else "\n")
     heads = ("rows", "Evidently", "tested", "times", "report", "times", "its peak", "our peak")
     sys.stdout.write("".join(f"{head:>11}" for head in heads) + "\n")
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "people.parquet"
-            write_rows(path, size)
+            write_rows(path, size, older=5.0 if drifted else 0.0)
             own, theirs = (
                 json.loads(
                     subprocess.run(
@@ -287,14 +321,18 @@ def scale(sizes, *, segments):
         sys.stdout.flush()
 
 
+WHAT = ("alarms", "scenarios", "mfg10", "scale", "against", "measure", "measure-evidently")
+
+
 def main():
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("alarms", "scenarios", "scale", "against", "measure", "measure-evidently"))
+    parser.add_argument("what", choices=WHAT)
     parser.add_argument("--windows", type=int, default=500)
     parser.add_argument("--rows", type=int, nargs="+")
     parser.add_argument("--employees", type=int, default=5_000)
     parser.add_argument("--segments", action="store_true")
+    parser.add_argument("--drifted", action="store_true")
     parser.add_argument("--path")
     parser.add_argument("--evidently", metavar="PYTHON", help="Interpreter of an environment with Evidently.")
     options = parser.parse_args()
@@ -307,7 +345,9 @@ def main():
     elif options.what == "measure-evidently":
         measure_evidently(options.path)
     elif options.what == "against":
-        against(options.rows or (1_000_000, 5_000_000), options.evidently)
+        against(options.rows or (1_000_000, 5_000_000), options.evidently, drifted=options.drifted)
+    elif options.what == "mfg10":
+        mfg10()
     else:
         scale(options.rows or (1_000_000, 10_000_000), segments=options.segments)
 
