@@ -17,7 +17,7 @@ def send_test(ctx: typer.Context, as_json: JsonFlag = False) -> None:
     """
     notice = open_workspace(ctx).alerts.test()
     emit(notice.to_dict(), as_json=as_json)
-    say(f"{notice.n_delivered} addresses took the message, {notice.n_failed} did not.")
+    say(f"{notice.n_delivered} of {notice.n_delivered + notice.n_failed} addresses took the message.")
 
 
 @app.command("list")

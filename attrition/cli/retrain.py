@@ -26,8 +26,9 @@ def retrain(
 ) -> None:
     """Retrain when drift or performance ask for it; the end is a challenger, never production traffic.
 
-    Exits 0 when nothing is to be done or a challenger was registered; 3 when the gates hold it, when a person should
-    look (INVESTIGATE), and with --check also when it is to be retrained.
+    Exits 0 when nothing is to be done, when it may not be done now (another process retrains, cooldown, daily budget,
+    nothing new to learn) and when a challenger was registered; 3 when the gates hold it, when a person should look
+    (INVESTIGATE), and with --check also when it is to be retrained.
 
     Example: attrition retrain --check
     """
