@@ -47,7 +47,12 @@ def live_view(found: LiveDrift) -> RenderableType:
     from rich.text import Text
 
     times = Text(f"{found.start:%Y-%m-%d %H:%M:%S} to {found.end:%Y-%m-%d %H:%M:%S} UTC", "dim")
-    return Group(Text(str(found), style=_STYLES[found.level.value]), times, "", _features(found.features))
+    parts: list[RenderableType] = [Text(str(found), style=_STYLES[found.level.value]), times, ""]
+    parts.append(_features(found.features))
+    if found.n_ahead:
+        words = f"{found.n_ahead:,} predictions are dated later than now and not in view; check the replicas' clocks."
+        parts += ["", Text(words)]
+    return Group(*parts)
 
 
 def reports_view(reports: Sequence[StoredReport]) -> RenderableType:

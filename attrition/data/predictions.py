@@ -51,6 +51,9 @@ PREDICTIONS = "predictions"
 FEATURE = "feature_"
 """Prefix of a feature's column."""
 
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""By so much replicas' clocks may be ahead of a reader's; what is dated later was dated by a wrong one."""
+
 EXPORT_SUFFIXES = (".parquet", ".csv")
 """Kinds of files that :meth:`PredictionTable.export` writes."""
 
@@ -390,7 +393,26 @@ class PredictionTable(ProjectTable):
                 self._table.merge_files(("day", day))
         return Compaction(n_before, self._n_files().total(), self._table.vacuum())
 
-    def recent_parts(self, n: int, columns: Sequence[str]) -> Mapping[str, Callable[[], pa.Table]]:
+    def n_ahead(self, now: datetime) -> int:
+        """Predictions that a wrong clock has dated more than `CLOCK_TOLERANCE` after `now`.
+
+        Raises
+        ------
+        PlatformError
+            The table cannot be read.
+        """
+        import pyarrow as pa
+        from pyarrow import dataset
+
+        ahead = dataset.field("time") > pa.scalar((now + CLOCK_TOLERANCE).astimezone(UTC), pa.timestamp("us", "UTC"))
+        try:
+            return int(self._table.open().to_pyarrow_dataset().count_rows(filter=ahead))
+        except NotFound:
+            return 0
+        except OSError as error:
+            raise PlatformError(Fault(self.uri, "cannot be read", "", "try again")) from error
+
+    def recent_parts(self, n: int, columns: Sequence[str], now: datetime) -> Mapping[str, Callable[[], pa.Table]]:
         """The files that hold the last `n` predictions and perhaps some before them, each with what reads it.
 
         A file never changes, so its rows need to be read once, however often this is asked.
@@ -399,6 +421,8 @@ class PredictionTable(ProjectTable):
         ----------
         columns
             Those that no version has logged yet are left out.
+        now
+            Predictions that a wrong clock has dated later, by more than `CLOCK_TOLERANCE`, are not the last ones.
 
         Returns
         -------
@@ -418,8 +442,9 @@ class PredictionTable(ProjectTable):
         except NotFound:
             return {}
         stored = table.to_pyarrow_dataset()
-        since = _start_of_last(table, n)
-        is_recent = dataset.field("time") >= pa.scalar(since, pa.timestamp("us", "UTC"))
+        until = (now + CLOCK_TOLERANCE).astimezone(UTC)
+        time, kind = dataset.field("time"), pa.timestamp("us", "UTC")
+        is_recent = (time >= pa.scalar(_start_of_last(table, n, until), kind)) & (time <= pa.scalar(until, kind))
         wanted = [name for name in columns if name in stored.schema.names]
 
         def reader(fragment: Any) -> Callable[[], pa.Table]:
@@ -477,16 +502,24 @@ class PredictionTable(ProjectTable):
             raise NotFound(Fault(self.uri, "no prediction was logged yet", "", remedy)) from error
 
 
-def _start_of_last(table: DeltaTable, n: int) -> datetime:
-    """A time since which there are at least `n` predictions, or all of them, from the statistics of the files."""
+_FOREVER = datetime.max.replace(tzinfo=UTC)
+
+
+def _start_of_last(table: DeltaTable, n: int, until: datetime = _FOREVER) -> datetime:
+    """A time since which there are at least `n` predictions, or all of them, from the statistics of the files.
+
+    Files that begin after `until` do not count.
+    """
     import pyarrow as pa
 
     actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     files = sorted(actions, key=lambda file: file["max.time"], reverse=True)
-    since, n_found = datetime.max.replace(tzinfo=UTC), 0
+    since, n_found = until, 0
     for file in files:
         if n_found >= n:
             break
+        if in_utc(file["min.time"]) > until:
+            continue
         n_found += file["num_records"]
         since = min(since, in_utc(file["min.time"]))
     return since

@@ -97,6 +97,9 @@ def compare_window(
     if found.n_left_out:
         kinds = "a shadow's, or retention has removed their features"
         notes.append(f"{found.n_left_out:,} rows of the period do not count: they are {kinds}.")
+    if window.n_ahead:
+        found_ahead = f"{window.n_ahead:,} predictions are dated later than this run"
+        notes.append(f"{found_ahead}; check the clocks of the replicas.")
     separable = None
     if baseline.sample is not None:
         separable = separability(baseline.sample, found.sample.rows, names)

@@ -64,6 +64,8 @@ class LiveDrift:
     level : Level
         The gravest of any feature, the score included.
     features : tuple of FeatureDrift
+    n_ahead : int
+        Predictions that a wrong clock has dated later than the present; they are not in view.
     """
 
     version: str
@@ -72,6 +74,7 @@ class LiveDrift:
     end: datetime
     level: Level
     features: tuple[FeatureDrift, ...]
+    n_ahead: int = 0
 
     @property
     def drifted(self) -> tuple[str, ...]:
@@ -97,6 +100,7 @@ class LiveDrift:
             "level": self.level.value,
             "drifted": list(self.drifted),
             "features": [each.to_dict() for each in self.features],
+            "n_ahead": self.n_ahead,
         }
 
 
@@ -116,8 +120,13 @@ class LastPredictions:
         self._n_rows = n_rows
         self._held: dict[str, pa.Table] = {}
 
-    def read(self) -> Recent | None:
+    def read(self, now: datetime) -> Recent | None:
         """The rows of the version that answered most of the last ones; None when nothing was logged.
+
+        Parameters
+        ----------
+        now
+            With a time zone; what a wrong clock has dated later is out of view until then.
 
         Raises
         ------
@@ -128,7 +137,7 @@ class LastPredictions:
         from pyarrow import compute
 
         columns = ["time", "version", "reason", PROBABILITY, *(FEATURE + name for name in self._features())]
-        parts = self._table.recent_parts(self._n_rows, columns)
+        parts = self._table.recent_parts(self._n_rows, columns, now)
         # what is not recent any more, or was merged or erased, is forgotten
         held = self._held
         self._held = {path: held[path] if path in held else self._last(read()) for path, read in parts.items()}
@@ -172,7 +181,9 @@ def _doubles(column: pa.ChunkedArray) -> NDArray[np.float64]:
     return np.asarray(column.to_numpy(), np.float64)
 
 
-def live_drift(reference: DriftReference, recent: Recent, policy: DriftPolicy | None = None) -> LiveDrift:
+def live_drift(
+    reference: DriftReference, recent: Recent, policy: DriftPolicy | None = None, *, n_ahead: int = 0
+) -> LiveDrift:
     """The verdict on the last predictions of a version.
 
     Parameters
@@ -181,6 +192,8 @@ def live_drift(reference: DriftReference, recent: Recent, policy: DriftPolicy | 
         Of the same version. A feature of it that no row has is left out.
     recent
         At least one row.
+    n_ahead
+        See :class:`LiveDrift`.
     """
     from attrition.data.moments import in_utc
 
@@ -188,4 +201,4 @@ def live_drift(reference: DriftReference, recent: Recent, policy: DriftPolicy | 
     sketches = {name: each.sketch(recent.columns[name]) for name, each in known.items()}
     features = compare(known, sketches, policy)
     start, end = (in_utc(moment.astype(object)) for moment in (recent.times[0], recent.times[-1]))
-    return LiveDrift(recent.version, recent.n_rows, start, end, overall(features), features)
+    return LiveDrift(recent.version, recent.n_rows, start, end, overall(features), features, n_ahead)

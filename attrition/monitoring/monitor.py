@@ -117,7 +117,7 @@ class Monitor:
         yield from _of_features("data_drift_magnitude", "feature_mean_shift_percent", stored.report.features)
 
     def _live(self, now: datetime) -> Iterator[Reading]:
-        recent = self._last.read()
+        recent = self._last.read(now)
         yield "live_rows", (), float(recent.n_rows if recent else 0)
         if recent is None or recent.n_rows < self._policy.min_rows:
             return

@@ -109,6 +109,8 @@ class Window:
     parts : tuple of Part
     fingerprint : str
         SHA-256 (hex) of what is read; equal ones hold the same rows.
+    n_ahead : int
+        Rows of the log that a wrong clock has dated later than the present.
     """
 
     text: str
@@ -116,6 +118,7 @@ class Window:
     end: datetime | None
     parts: tuple[Part, ...]
     fingerprint: str
+    n_ahead: int = 0
 
 
 def plan_window(text: str, names: Sequence[str], *, tables: str, now: datetime, version: str | None = None) -> Window:
@@ -152,7 +155,7 @@ def plan_window(text: str, names: Sequence[str], *, tables: str, now: datetime, 
     period = parse_period(text, now=now)
     if period is None:
         return _file_window(text, names)
-    return _log_window(text, *period, names=names, tables=tables, version=version)
+    return _log_window(text, *period, names=names, tables=tables, now=now, version=version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,12 +298,13 @@ def _file_window(path: str, names: Sequence[str]) -> Window:
 
 
 def _log_window(
-    text: str, start: datetime, end: datetime, *, names: Sequence[str], tables: str, version: str | None
+    text: str, start: datetime, end: datetime, *, names: Sequence[str], tables: str, now: datetime, version: str | None
 ) -> Window:
     table = PredictionTable(tables)
-    look = table.look(start, end)
+    look, n_ahead = table.look(start, end), table.n_ahead(now)
     if not look.days:
         found = f"no prediction was logged from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+        found += f"; {n_ahead:,} are dated later than now" if n_ahead else ""
         raise InsufficientData(Fault(f"window {text}", found, "", "name a period with predictions"))
     missing = [name for name in names if FEATURE + name not in look.columns]
     if missing:
@@ -311,7 +315,8 @@ def _log_window(
         LogPart(number, tables, look.version, day, start, end, version) for number, day in enumerate(look.days)
     )
     essence = [table.uri, look.version, start.isoformat(), end.isoformat(), version]
-    return Window(text, start, end, parts, hashlib.sha256(json.dumps(essence).encode()).hexdigest())
+    fingerprint = hashlib.sha256(json.dumps(essence).encode()).hexdigest()
+    return Window(text, start, end, parts, fingerprint, n_ahead)
 
 
 def _numbers(name: str, column: Any, bad: dict[str, str]) -> NDArray[np.float64]:

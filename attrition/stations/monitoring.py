@@ -147,12 +147,13 @@ class Monitoring:
         from attrition.monitoring.live import LIVE_ROWS, LastPredictions, live_drift
 
         self._guard.require(Action.DATA_VIEW, REPORTS)
-        recent = LastPredictions(PredictionTable(self._settings.tables), n_rows or LIVE_ROWS).read()
+        table, now = PredictionTable(self._settings.tables), datetime.now(UTC)
+        recent = LastPredictions(table, n_rows or LIVE_ROWS).read(now)
         if recent is None:
             remedy = "they arrive a few seconds after the first answer of `attrition serve up`"
             raise NotFound(Fault("predictions", "none was logged yet", "", remedy))
         version = self._registry().resolve(reference or recent.version).version
-        return live_drift(self._registry().load(version).drift_reference, recent)
+        return live_drift(self._registry().load(version).drift_reference, recent, n_ahead=table.n_ahead(now))
 
     def drift_reports(self, last: int | None = None) -> list[StoredReport]:
         """Stored reports, the newest first.

@@ -21,6 +21,7 @@ from attrition.monitoring.performance_log import PerformanceFigure, PerformanceL
 SCHEMA = FeatureSchema.default()
 NAMES = list(SCHEMA.names)
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
+NOW = START + timedelta(hours=1)
 
 
 def people(n_rows, seed, *, age=40.0):
@@ -63,7 +64,7 @@ def test_view_holds_the_last_rows_and_says_what_a_report_would(tmp_path, referen
     log(tmp_path, people(400, 2, age=60), at=START)
     log(tmp_path, people(300, 4), at=START + timedelta(minutes=2))
     log(tmp_path, people(300, 3), at=START + timedelta(minutes=1))
-    recent = LastPredictions(PredictionTable(str(tmp_path)), 600).read()
+    recent = LastPredictions(PredictionTable(str(tmp_path)), 600).read(NOW)
     assert recent.n_rows == 600
     expected = {name: np.concatenate([people(300, 3)[name], people(300, 4)[name]]) for name in NAMES}
     for name in NAMES:
@@ -79,17 +80,31 @@ def test_view_follows_the_log(tmp_path, reference):
     """Each file is read once, and forgotten when it is out of view."""
     table = PredictionTable(str(tmp_path))
     view = LastPredictions(table, 500)
-    assert view.read() is None
+    assert view.read(NOW) is None
     log(tmp_path, people(500, 2))
-    assert not live_drift(reference, view.read()).drifted
+    assert not live_drift(reference, view.read(NOW)).drifted
     (first,) = view._held
     held = view._held[first]
     log(tmp_path, people(200, 3, age=60), at=START + timedelta(minutes=1))
-    assert view.read().n_rows == 500
+    assert view.read(NOW).n_rows == 500
     assert view._held[first] is held
     log(tmp_path, people(500, 4, age=60), at=START + timedelta(minutes=2))
-    assert live_drift(reference, view.read()).drifted[0] == "age"
+    assert live_drift(reference, view.read(NOW)).drifted[0] == "age"
     assert first not in view._held
+
+
+def test_a_wrong_clock_does_not_own_the_view(tmp_path, reference):
+    """What is dated ahead is counted, and in view only when its time has come."""
+    table = PredictionTable(str(tmp_path))
+    log(tmp_path, people(300, 2))
+    log(tmp_path, people(400, 3, age=60), at=START + timedelta(days=365))
+    view = LastPredictions(table, 300)
+    found = live_drift(reference, view.read(NOW), n_ahead=table.n_ahead(NOW))
+    assert (found.n_rows, found.n_ahead, found.drifted) == (300, 400, ())
+    later = NOW + timedelta(days=365)
+    assert table.n_ahead(later) == 0
+    assert live_drift(reference, view.read(later)).drifted[0] == "age"
+    assert PredictionTable(str(tmp_path / "none")).n_ahead(NOW) == 0
 
 
 def test_a_merge_of_the_files_changes_nothing(tmp_path):
@@ -98,9 +113,9 @@ def test_a_merge_of_the_files_changes_nothing(tmp_path):
     for number in range(4):
         log(tmp_path, people(200, number), at=START + timedelta(minutes=number))
     view = LastPredictions(table, 500)
-    before = view.read()
+    before = view.read(NOW)
     table.compact()
-    after = view.read()
+    after = view.read(NOW)
     assert list(before.times) == list(after.times)
     np.testing.assert_array_equal(before.columns["age"], after.columns["age"])
 
@@ -114,7 +129,7 @@ def test_shadows_other_versions_and_emptied_rows_do_not_count(tmp_path):
     emptied = {name: left[name] if name in {"age", "department_code"} else np.full(100, np.nan) for name in NAMES}
     log(tmp_path, emptied, at=START + timedelta(minutes=3), version="2.0.0")
     log(tmp_path, {**people(50, 4), "extra": np.ones(50)}, at=START + timedelta(minutes=4), version="3.0.0")
-    recent = LastPredictions(PredictionTable(str(tmp_path)), 5_000).read()
+    recent = LastPredictions(PredictionTable(str(tmp_path)), 5_000).read(NOW)
     assert (recent.version, recent.n_rows) == ("2.0.0", 300)
     assert "extra" not in recent.columns
 
@@ -123,7 +138,7 @@ def test_nothing_is_recent_when_retention_has_emptied_all(tmp_path):
     """Group labels alone are no view of anybody."""
     left = people(100, 5)
     log(tmp_path, {name: left[name] if name == "age" else np.full(100, np.nan) for name in NAMES})
-    assert LastPredictions(PredictionTable(str(tmp_path)), 5_000).read() is None
+    assert LastPredictions(PredictionTable(str(tmp_path)), 5_000).read(NOW) is None
 
 
 def test_monitor_reads_what_there_is(tmp_path, reference):

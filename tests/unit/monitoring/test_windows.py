@@ -12,7 +12,10 @@ from attrition.data.schema import FeatureSchema
 from attrition.errors import ExtractError, InsufficientData, NotFound, PlatformError, UsageError
 from attrition.evaluation.references import DriftReference
 from attrition.monitoring import run, windows
+from attrition.monitoring.baselines import Baseline
 from attrition.monitoring.buckets import parse_period
+from attrition.monitoring.drift import DriftPolicy
+from attrition.monitoring.drift_run import compare_window
 from attrition.monitoring.run import in_threads, sketch_part, sketch_window
 from attrition.monitoring.windows import plan_window
 from attrition.serving import batch_plan
@@ -137,6 +140,25 @@ def test_a_period_of_the_log(people, log):
     assert found.sketches["probability"].n == found.n_rows
     everything = sketch_window(reference_of(people(1_000)), planned("2026-03-07..2026-03-09", log), in_threads)
     assert everything.n_rows == 1_200
+
+
+def test_what_a_wrong_clock_dated_is_told(people, log):
+    """In the plan of every window of the log, and when there is nothing else."""
+    log(date(2026, 12, 1), people(30))
+    with pytest.raises(InsufficientData, match=r"from 2026-03-03 .* UTC; 30 are dated later than now"):
+        planned("7d", log)
+    log(date(2026, 3, 9), people(400))
+    window = planned("7d", log)
+    assert window.n_ahead == 30
+    report = compare_window(
+        Baseline("1.0.0", "1.0.0", reference_of(people(1_000)), None),
+        window,
+        sketch_window(reference_of(people(1_000)), window, in_threads),
+        policy=DriftPolicy(),
+        now=NOW,
+    )
+    assert report.n_window == 400
+    assert "30 predictions are dated later than this run; check the clocks of the replicas." in report.notes
 
 
 def test_a_part_reads_what_was_planned(people, log):
