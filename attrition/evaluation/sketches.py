@@ -88,7 +88,7 @@ class Reference:
     @property
     def mean(self) -> float:
         """Of the values; NaN when there is none."""
-        return float(self.values @ self.counts / self.n) if self.n else np.nan
+        return float((self.values * self.counts).sum() / self.n) if self.n else np.nan
 
     @property
     def upto(self) -> Counts:
@@ -204,7 +204,7 @@ class NumericSketch:
 
     def total(self, reference: Reference) -> float:
         """Sum of all values."""
-        return float(self.cell_sums.sum() + reference.values @ (self.upto - self.below))
+        return float(self.cell_sums.sum() + (reference.values * (self.upto - self.below)).sum())
 
     def mean(self, reference: Reference) -> float:
         """Mean of the values; NaN when there is none."""
