@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from azurite import throwaway_azurite
+from azurite import ACCOUNT, KEY, throwaway_azurite
+from deltalake import write_deltalake
+from pyarrow import fs
 
+from attrition.data import addresses
 from attrition.data.predictions import FEATURE, PredictionTable, prediction_schema
 from attrition.data.schema import FeatureSchema
+from attrition.errors import NotFound
 from attrition.evaluation.references import DriftReference
-from attrition.monitoring.baselines import Baseline
+from attrition.monitoring.baselines import Baseline, file_baseline, is_file
 from attrition.monitoring.drift import DriftPolicy
 from attrition.monitoring.drift_reports import DriftReports
 from attrition.monitoring.drift_run import compare_window
@@ -109,3 +114,62 @@ def test_a_period_of_a_log_in_an_account(container, spelling, tmp_path):
     assert found["table_rows", ("predictions",)] == 1_600
     assert found["data_drift_magnitude", ("age",)] == pytest.approx(here.features[1].psi)
     assert found["live_drift_magnitude", ("age",)] == pytest.approx(here.features[1].psi)
+
+
+@pytest.fixture
+def account(azurite, container, monkeypatch):
+    """Arrow's file system of the emulated account; its addresses mean the emulator."""
+    place = f"127.0.0.1:{azurite.port}"
+    authorities = {"blob_storage_authority": place, "dfs_storage_authority": place}
+    schemes = {"blob_storage_scheme": "http", "dfs_storage_scheme": "http"}
+    system = fs.AzureFileSystem(ACCOUNT, account_key=KEY, **authorities, **schemes)
+
+    def of(address):
+        parts = urlsplit(address)
+        return system, f"{parts.username}{parts.path}"
+
+    monkeypatch.setattr(addresses, "filesystem_of", of)
+    return system
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "folder", "delta"])
+def test_window_and_reference_are_files_in_an_account(account, container, kind, tmp_path):
+    """Read there part by part, with the verdict that the same files have on a disk."""
+    addressed = f"abfss://{container}@{ACCOUNT}.dfs.core.windows.net"
+    for name, rows in (("before", people(2_000, 1)), ("after", people(1_000, 2, age=55))):
+        for number, part in enumerate((rows.iloc[:600], rows.iloc[600:])):
+            (tmp_path / name).mkdir(exist_ok=True)
+            part.to_parquet(tmp_path / name / f"{number}.parquet")
+        rows.to_parquet(tmp_path / f"{name}.parquet")
+        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+        if kind == "delta":
+            write_deltalake(f"{addressed}/{name}", pa.Table.from_pandas(rows, preserve_index=False))
+    if kind != "delta":
+        fs.copy_files(str(tmp_path), container, source_filesystem=fs.LocalFileSystem(), destination_filesystem=account)
+    suffix = "" if kind in {"folder", "delta"} else f".{kind}"
+    found = []
+    for root in (addressed, str(tmp_path)):
+        reference = f"{root}/before{suffix}"
+        assert is_file(reference)
+        baseline = file_baseline(reference, SCHEMA)
+        window = plan_window(f"{root}/after{suffix}", baseline.reference.names, tables="", now=NOW)
+        found.append(report_on(window, baseline))
+    there, here = found
+    assert there.drifted == here.drifted == ("age",)
+    for one, other in zip(there.features, here.features, strict=True):
+        assert (one.statistic, one.p_value, one.psi, one.level) == (
+            other.statistic,
+            other.p_value,
+            other.psi,
+            other.level,
+        )
+    assert (there.window, there.reference) == (f"after{suffix}", f"before{suffix}")
+
+
+def test_what_is_not_in_the_account(account, container):
+    """Is told by its address."""
+    address = f"abfss://{container}@{ACCOUNT}.dfs.core.windows.net/none.parquet"
+    with pytest.raises(NotFound, match=r"none\.parquet: no such file or folder"):
+        plan_window(address, NAMES, tables="", now=NOW)
+    with pytest.raises(NotFound, match=r"none\.parquet: no such file or folder"):
+        file_baseline(address, SCHEMA)
