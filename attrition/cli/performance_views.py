@@ -78,7 +78,8 @@ def _over_time(report: PerformanceReport) -> Table:
 
 
 def _whole(report: PerformanceReport, measured: Sequence[VersionPerformance]) -> Table:
-    title = f"Whole period, with {report.policy.confidence:.0%} intervals"
+    intervals = f"{report.policy.confidence:.0%} intervals"
+    title = f"Whole period, every person once at the first prediction, with {intervals}"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("metric")
     for version in measured:

@@ -29,7 +29,8 @@ def retraining_view(found: Mapping[str, Any]) -> RenderableType:
         *(Text(f"  not known: {text}", style="dim") for text in found["missing"]),
     ]
     if found["state"] != "DECIDED":
-        parts += ["", Text(f"{found['state']}: {found['note']}")]
+        forced = " (forced)" if found["forced"] else ""
+        parts += ["", Text(f"{found['state']}{forced}: {found['note']}")]
     if found["records"]:
         parts.append(Text(f"  {Counts(**found['records'])}"))
     parts += [Text(f"  {each['gate']}: {each['outcome']}, {each['found']}") for each in found["gates"]]

@@ -119,6 +119,8 @@ class VersionPerformance:
     baseline : Estimate or None
         AUC at admission.
     whole : Bucket
+        Every person once, at the first prediction. Newcomers, whom later buckets bring, weigh more in it than in any
+        bucket, so its figures need not lie between theirs: where newcomers are easily told it looks better than all.
     buckets : tuple of Bucket
         Oldest first; those without a prediction are absent.
     fairness : tuple of FairnessReport
