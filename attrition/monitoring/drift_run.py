@@ -8,7 +8,7 @@ from attrition.evaluation.references import PROBABILITY
 from attrition.monitoring.baselines import file_baseline, is_file, version_baseline
 from attrition.monitoring.domain_classifier import separability
 from attrition.monitoring.drift import DriftPolicy
-from attrition.monitoring.drift_page import drift_page
+from attrition.monitoring.drift_page import MAX_POINTS, drift_page
 from attrition.monitoring.drift_report import make_report, report_id
 from attrition.monitoring.drift_reports import DriftReports, StoredReport
 from attrition.monitoring.drift_tracking import log_drift
@@ -78,7 +78,7 @@ def run_drift(
         return known
     found = sketch_window(baseline.reference, planned, execution(planned))
     report = compare_window(baseline, planned, found, policy=policy, now=now)
-    earlier = [stored.report for stored in reports.list(reference_digest=report.reference_digest)]
+    earlier = [stored.report for stored in reports.list(reference_digest=report.reference_digest, last=MAX_POINTS)]
     run_id = log_drift(settings, report, drift_page(report, earlier))
     reports.add(report, run_id)
     return StoredReport(report, run_id)

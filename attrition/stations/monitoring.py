@@ -184,18 +184,19 @@ class Monitoring:
         return DriftReports(self._settings.tables).get(report_id)
 
     def drift_page(self, report_id: str) -> str:
-        """The page of a stored report: one HTML file with plots, also over the time of all against its reference.
+        """The page of a stored report: one HTML file with plots, also over the time of the last ones against its reference.
 
         Raises
         ------
         NotFound, PlatformError
             See :meth:`drift_report`.
         """
-        from attrition.monitoring.drift_page import drift_page
+        from attrition.monitoring.drift_page import MAX_POINTS, drift_page
         from attrition.monitoring.drift_reports import DriftReports
 
         report = self.drift_report(report_id).report
-        reports = DriftReports(self._settings.tables).list(reference_digest=report.reference_digest)
+        table = DriftReports(self._settings.tables)
+        reports = table.list(reference_digest=report.reference_digest, last=MAX_POINTS)
         return drift_page(report, [stored.report for stored in reports])
 
     def execution(self, window: Window) -> Execution:
