@@ -184,7 +184,7 @@ class Monitoring:
         return DriftReports(self._settings.tables).get(report_id)
 
     def drift_page(self, report_id: str) -> str:
-        """The page of a stored report: one HTML file with plots, also over the time of the last ones against its reference.
+        """The page of a stored report: one HTML file with plots, also of the last ones over time.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Retraining on a cluster that asks for a token: as a Ray job, and while another process retrains."""
+"""Retraining and drift on a cluster that asks for a token: as a Ray job, by tasks, while another process works."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from attrition import Workspace
+from attrition.cluster.environment import free_ports
 from attrition.cluster.local_head import start_local_head, stop_local_head
+from attrition.data.schema import FeatureSchema
+from attrition.data.workforce import simulate
 from attrition.retraining.ledger import Ledger
 from attrition.settings import Settings
 
@@ -36,6 +41,8 @@ def environment(tmp_path_factory):
         company = ["--quarters", "1", "--employees", "3000", "--scenario", "none", "--output", home]
         made = run(["simulate", *company], {**os.environ, "ATTRITION_HOME": str(folder / "own")})
         assert made.returncode == 0, made.stderr
+        (port,) = free_ports(1)
+        patch.setenv("ATTRITION_SERVE_PORT", str(port))
         settings = Settings.from_environment({}, home=home)
         head = start_local_head(settings, num_cpus=2)
         try:
@@ -85,3 +92,37 @@ def test_a_job_retrains_and_a_second_process_says_so(environment):
     third = run(RETRAIN, environment)
     assert (third.returncode, document(third)["state"]) == (0, "UNCHANGED"), third.stderr
     assert len(ledger.attempts()) == before + 1
+
+
+def test_drift_is_read_by_tasks_and_shown_by_the_monitor(environment, tmp_path):
+    """A window of many files on the cluster; its report and the last predictions on Ray's metrics endpoints."""
+    names = list(FeatureSchema.default().names)
+    frame = simulate(2_000, n_quarters=6, seed=9)
+    (tmp_path / "window").mkdir()
+    for number, (_, rows) in enumerate(frame.groupby("snapshot_date")):
+        rows[names].astype(float).to_parquet(tmp_path / "window" / f"{number}.parquet")
+    done = run(["drift", "run", "--window", str(tmp_path / "window"), "--json"], environment)
+    assert done.returncode in {0, 3}, done.stderr
+    report = document(done)
+    assert report["n_window"] == len(frame)
+    dashboard = json.loads((Path(environment["ATTRITION_HOME"]) / "local-ray.json").read_text())["dashboard_url"]
+    headers = {"authorization": f"Bearer {environment['RAY_AUTH_TOKEN']}"}
+    assert httpx.get(f"{dashboard}/api/prometheus/sd").status_code == 401
+    tasks = httpx.get(f"{dashboard}/api/v0/tasks?detail=1&limit=1000", headers=headers).json()
+    names_of_tasks = [each["name"] for each in tasks["data"]["result"]["result"]]
+    assert names_of_tasks.count("sketch_part") == 6
+    up = run(["serve", "up", "champion", "--config", "local"], environment)
+    assert up.returncode == 0, up.stderr
+    try:
+        until, found = time.monotonic() + 90, {}
+        while "ray_drift_window_rows" not in found:
+            assert time.monotonic() < until, sorted(found)
+            time.sleep(1)
+            groups = httpx.get(f"{dashboard}/api/prometheus/sd", headers=headers).json()
+            for target in {each for group in groups for each in group["targets"]}:
+                for family in text_string_to_metric_families(httpx.get(f"http://{target}/metrics").text):
+                    found |= {sample.name: sample.value for sample in family.samples}
+        assert found["ray_drift_window_rows"] == len(frame)
+        assert found["ray_monitor_failed_sources"] == 0
+    finally:
+        assert run(["serve", "down"], environment).returncode == 0
