@@ -85,6 +85,8 @@ def list_(
 
     reports = open_workspace(ctx).monitoring.drift_reports(last)
     emit([stored.to_dict() for stored in reports], reports_view(reports), as_json=as_json)
+    if not reports:
+        say("No drift run was made yet: attrition drift run")
 
 
 @app.command()

@@ -71,6 +71,13 @@ def test_run_list_and_show(run, home, quarters, tmp_path):
     assert abs((datetime.now(UTC) - datetime.fromisoformat(document["created_at"])).total_seconds()) < 300
 
 
+def test_before_the_first_run(tmp_path):
+    """The list is empty, and says how to fill it."""
+    done = CliRunner().invoke(app, ["--home", str(tmp_path / "home"), "drift", "list", "--json"])
+    assert (done.exit_code, json.loads(done.stdout)) == (0, [])
+    assert "attrition drift run" in done.stderr
+
+
 def test_few_rows_are_no_verdict(run, quarters, tmp_path):
     """Neither 0 nor 3, and said so."""
     quarters[0].to_parquet(tmp_path / "before.parquet")
