@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from attrition.cli.console import JsonFlag, JustificationOption, emit, open_workspace, say, write_file
+from attrition.experiments.plan import Design
 
 app = typer.Typer(help="Compare a challenger with the version that answers now, soundly.", no_args_is_help=True)
 
@@ -24,20 +25,26 @@ def plan(
     expect: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="RATE=CONTROL:CHALLENGER[:MARGIN]",
-            help="error_rate, selection_rate, false_positive_rate or false_negative_rate; repeatable. With a margin "
-            "it is a guardrail. By default a published case.",
+            metavar="METRIC=CONTROL:CHALLENGER[:MARGIN][~SPREAD]",
+            help="Any metric of a plan, such as false_positive_rate, latency_p95_ms or score_mean; repeatable. With a "
+            "margin it is a guardrail. By default a published case.",
             show_default=False,
         ),
     ] = None,
-    share: Annotated[float, typer.Option(help="Challenger's share of the traffic.")] = 0.5,
+    design: Annotated[
+        Design | None, typer.Option(help="How the challenger meets the people; by default both.", show_default=False)
+    ] = None,
+    share: Annotated[float, typer.Option(help="Challenger's share of the traffic in a split.")] = 0.5,
     alpha: Annotated[float, typer.Option(help="Probability of any wrong decision.")] = 0.05,
     leave_rate: Annotated[float, typer.Option(help="Share of persons who leave within the horizon.")] = 0.16,
+    correlation: Annotated[
+        float, typer.Option(help="How alike both versions judge the same person, 0 to 1; for a shadow.")
+    ] = 0.7,
     per_day: Annotated[float | None, typer.Option(help="Persons scored in a day, for the duration.")] = None,
     horizon_days: Annotated[int, typer.Option(min=1, help="Days until a label is known.")] = 180,
     as_json: JsonFlag = False,
 ) -> None:
-    """Tell how many records it takes until each rate is decided, by one look and by looking at any time.
+    """Tell how many records it takes until each metric is decided, by one look and by looking at any time.
 
     Example: attrition experiment plan --expect false_positive_rate=0.12:0.08 --per-day 500
     """
@@ -46,13 +53,15 @@ def plan(
     expectations = [parse_expectation(each) for each in expect or ()]
     sizes = open_workspace(ctx).experiments.plan(
         expectations or None,
+        design=design,
         share=share,
         alpha=alpha,
         leave_rate=leave_rate,
+        correlation=correlation,
         per_day=per_day,
         horizon_days=horizon_days,
     )
-    emit([size.to_dict() for size in sizes], sizes_view(sizes, share=share), as_json=as_json)
+    emit([size.to_dict() for size in sizes], sizes_view(sizes, share=share, correlation=correlation), as_json=as_json)
 
 
 @app.command()

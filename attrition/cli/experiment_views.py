@@ -12,66 +12,99 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from attrition.experiments.planning import Expectation, Size
+    from attrition.experiments.expectation import Expectation
+    from attrition.experiments.planning import Size
     from attrition.experiments.records import Experiment
 
 _STYLES = {"PROMOTE": "bold green", "ROLL_BACK": "bold red", "CONTINUE": "cyan", "INCONCLUSIVE": "yellow"}
 _STANDINGS = {"better": "green", "holds": "green", "worse": "bold red"}
-_RIGHT = {"control", "challenger", "difference", "harm beyond", "n", "one look", "any time", "9 of 10 by", "min_units"}
+_RIGHT = {
+    "control",
+    "challenger",
+    "difference",
+    "harm beyond",
+    "n",
+    "one look",
+    "any time",
+    "9 of 10 by",
+    "min_units",
+    "days",
+}
 
 
 def parse_expectation(text: str) -> Expectation:
-    """``RATE=CONTROL:CHALLENGER[:MARGIN]`` as what the planner wants.
+    """``METRIC=CONTROL:CHALLENGER[:MARGIN][~SPREAD]`` as what the planner wants.
 
     Raises
     ------
     UsageError
-        It has another form, or names no rate.
+        It has another form, or names no metric.
     """
-    from attrition.experiments.plan import Role
-    from attrition.experiments.planning import PLANNABLE, Expectation
+    from attrition.experiments.expectation import Expectation
+    from attrition.experiments.plan import Metric, Role
 
-    name, _, figures = text.partition("=")
-    known = {str(metric): metric for metric in PLANNABLE}
+    name, _, rest = text.partition("=")
+    figures, _, spread = rest.partition("~")
+    known = {str(metric): metric for metric in Metric}
     try:
         control, challenger, *margin = map(float, figures.split(":"))
+        wide = float(spread) if spread else None
     except ValueError:
-        control, challenger, margin = 0.0, 0.0, [0.0, 0.0]
+        control, challenger, margin, wide = 0.0, 0.0, [0.0, 0.0], None
     if name not in known or len(margin) > 1:
-        forms = f"RATE=CONTROL:CHALLENGER[:MARGIN], where RATE is one of {', '.join(known)}"
+        forms = f"METRIC=CONTROL:CHALLENGER[:MARGIN][~SPREAD], where METRIC is one of {', '.join(known)}"
         raise UsageError(Fault(f"--expect {text[:60]}", "cannot be read", forms))
     role = Role.GUARDRAIL if margin else Role.GOAL
-    return Expectation(known[name], control, challenger, role, margin[0] if margin else 0.0)
+    return Expectation(known[name], control, challenger, role, margin[0] if margin else 0.0, wide)
 
 
-def sizes_view(sizes: Sequence[Size], *, share: float) -> RenderableType:
-    """One line per rate, in records of both variants."""
+def sizes_view(sizes: Sequence[Size], *, share: float, correlation: float) -> RenderableType:
+    """One line per metric and design, in records of both variants."""
     from rich.console import Group
     from rich.text import Text
 
-    table = _table(
-        "rate", "expected", "to be shown", "one look", "any time", "9 of 10 by", "min_units", "expected days"
-    )
+    names = ["metric", "design", "expected", "to be shown", "one look", "any time", "9 of 10 by", "min_units", "days"]
+    with_days = any(size.days is not None for size in sizes)
+    table = _table(*names[: None if with_days else -1])
     for size in sizes:
-        expected = size.expectation
-        shown = f"worse by less than {expected.margin:g}" if expected.threshold else "better"
+        days = [f"{size.days:,.0f}"] if size.days is not None else []
         table.add_row(
-            str(expected.metric),
-            f"{expected.control:.2%} → {expected.challenger:.2%}",
-            shown,
+            str(size.expectation.metric),
+            str(size.design),
+            _expected(size.expectation),
+            _to_be_shown(size.expectation),
             f"{size.records_fixed:,}",
             f"{size.records_mean:,}",
             f"{size.records_late:,}",
             f"{size.min_units:,}",
-            "" if size.days is None else f"{size.days:,.0f}",
+            *days,
         )
-    legend = (
-        f"Records of both versions together, each of another person, the challenger's share being {share:.0%}.",
+    legend = [
+        f"Records, each of another person. split: of both versions together, the challenger's share being {share:.0%}.",
         "one look: a classical test, valid only when it is looked at once, at this size, with a power of 80 %.",
         "any time: looked at as often as one likes; mean of simulated experiments, and when 9 of 10 are decided.",
         "min_units: set it for the metric in the plan, in persons or requests of each version.",
-    )
+    ]
+    if any(size.design == "shadow" for size in sizes):
+        alike = f"their judgements are taken to correlate by {correlation:g}, or as much as the rates allow"
+        legend.insert(1, f"shadow: both versions judge each record, so persons are compared with themselves; {alike}.")
+    if with_days:
+        legend.append("days: until the mean of any time, with the horizon after which labels are known.")
     return Group(table, "", *(Text(line, style="dim") for line in legend))
+
+
+def _expected(expected: Expectation) -> str:
+    if expected.metric.is_latency:
+        return f"{expected.control:g} → {expected.challenger:g} ms"
+    if expected.metric == "score_mean":
+        return f"{expected.control:g} → {expected.challenger:g}"
+    return f"{expected.control:.2%} → {expected.challenger:.2%}"
+
+
+def _to_be_shown(expected: Expectation) -> str:
+    if expected.metric.is_shift:
+        return f"within {expected.margin:g} on both sides"
+    return f"worse by less than {expected.margin:g}" if expected.threshold else "better"
 
 
 def experiment_view(experiment: Experiment) -> RenderableType:

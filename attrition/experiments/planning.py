@@ -16,11 +16,14 @@ import numpy as np
 
 from attrition.errors import Fault, UsageError
 from attrition.experiments.comparison import TIGHTEST
-from attrition.experiments.plan import Metric, Role
-from attrition.experiments.sequential import rate_evidence
+from attrition.experiments.expectation import PUBLISHED, Expectation
+from attrition.experiments.outlook import outlook_of
+from attrition.experiments.plan import Design, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from attrition.experiments.outlook import Outlook
 
 POWER = 0.8
 """Probability with which an expected difference is to be found."""
@@ -32,66 +35,21 @@ _SOONEST = 4
 """A metric speaks from a fourth of the classical size on: earlier it could hardly be decided, and its interval is then
 tightest where it will be."""
 
-PLANNABLE = (Metric.ERROR_RATE, Metric.SELECTION_RATE, Metric.FPR, Metric.FNR)
-
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """What somebody expects of one rate.
-
-    Attributes
-    ----------
-    metric : Metric
-        One of :data:`PLANNABLE`.
-    control, challenger : float
-        In (0, 1).
-    role : Role
-        A goal is decided when the challenger is better, a guardrail when it is not worse by the margin.
-    margin : float
-    """
-
-    metric: Metric
-    control: float
-    challenger: float
-    role: Role = Role.GOAL
-    margin: float = 0.0
-
-    def __post_init__(self) -> None:
-        faults = []
-        if self.metric not in PLANNABLE:
-            faults.append(Fault(self.metric, "is no rate", f"one of {', '.join(PLANNABLE)}"))
-        for name, rate in (("control", self.control), ("challenger", self.challenger)):
-            if not 0 < rate < 1:
-                faults.append(Fault(f"{self.metric} of the {name}", f"is {rate:g}", "between 0 and 1, both excluded"))
-        if not faults and self.challenger >= self.control + self.threshold:
-            found = f"{self.challenger:g} is not below {self.control + self.threshold:g}"
-            faults.append(Fault(self.metric, found, "", "expect less of it, or give a guardrail a wider margin"))
-        if faults:
-            raise UsageError(faults)
-
-    @property
-    def threshold(self) -> float:
-        """What the difference must lie below."""
-        return self.margin if self.role is Role.GUARDRAIL else 0.0
-
-
-PUBLISHED = (
-    Expectation(Metric.FPR, 0.12, 0.08),
-    Expectation(Metric.FNR, 0.15, 0.14),
-    Expectation(Metric.ERROR_RATE, 0.005, 0.004),
-)
-"""The case that the planner shows unless it is given another: fewer false alarms, slightly fewer misses and errors."""
+CORRELATION = 0.7
+"""Of two versions' judgements of the same person, unless somebody knows better: two models of the same features judge
+more alike than that, two families less."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What one rate needs.
+    """What one metric needs.
 
     Attributes
     ----------
     expectation : Expectation
+    design : Design
     fixed : int
-        Units of the challenger for one look at the end, by the classical formula.
+        Units of the challenger, in a shadow pairs, for one look at the end, by the classical formula.
     mean, median, late : int
         Units of the challenger when the sequential one decides: on average, in half of the paths, in all but a tenth.
     min_units : int
@@ -105,6 +63,7 @@ class Size:
     """
 
     expectation: Expectation
+    design: Design
     fixed: int
     mean: int
     median: int
@@ -121,10 +80,12 @@ class Size:
         expected = self.expectation
         return {
             "metric": str(expected.metric),
+            "design": str(self.design),
             "role": str(expected.role),
             "margin": expected.margin,
             "control": expected.control,
             "challenger": expected.challenger,
+            "spread": expected.spread,
             "fixed_units": self.fixed,
             "sequential_units_mean": self.mean,
             "sequential_units_median": self.median,
@@ -141,25 +102,30 @@ class Size:
 def plan_sizes(
     expectations: Sequence[Expectation] = PUBLISHED,
     *,
+    design: Design = Design.SPLIT,
     share: float = 0.5,
     alpha: float = 0.05,
     power: float = POWER,
     leave_rate: float = 0.16,
+    correlation: float = CORRELATION,
     per_day: float | None = None,
     horizon_days: int = 180,
 ) -> tuple[Size, ...]:
-    """What each rate needs, in the order given.
+    """What each metric needs, in the order given, those left out that a shadow does not have.
 
     Parameters
     ----------
     share
-        Of the challenger, in (0, 1).
+        Of the challenger in a split, in (0, 1).
     alpha
         Of the plan: half of it is for promotions, see :mod:`attrition.experiments.plan`.
     power
         Of the classical size.
     leave_rate
         Persons who leave within the horizon, of all: how many records hold one leaver or stayer.
+    correlation
+        Of both versions' decisions and scores on the same record, in [0, 1); of a shadow alone. As large as the
+        expected rates allow at most.
     per_day
         Predictions of both variants in a day, each of another person.
     horizon_days
@@ -168,7 +134,7 @@ def plan_sizes(
     Raises
     ------
     UsageError
-        A share, level, power or rate outside (0, 1).
+        A share, level, power, rate or correlation out of range.
     """
     given = {"share": share, "alpha": alpha, "power": power, "leave rate": leave_rate}
     faults = [
@@ -176,27 +142,37 @@ def plan_sizes(
         for name, value in given.items()
         if not 0 < value < 1
     ]
+    if not 0 <= correlation < 1:
+        faults.append(Fault("correlation", f"is {correlation:g}", "at least 0, below 1"))
     if per_day is not None and not per_day > 0:
         faults.append(Fault("predictions per day", f"are {per_day:g}", "above 0"))
     if faults:
         raise UsageError(faults)
+    is_shadow = design is Design.SHADOW
     sizes = []
     for expected in expectations:
-        fixed = fixed_size(expected, share=share, alpha=alpha / 2, power=power)
-        least_units = max(math.ceil(fixed / _SOONEST), 10)
-        stops = _stopping_units(expected, fixed, least_units, share=share, alpha=alpha / 2)
-        decided = np.isfinite(stops)
-        mean = float(np.where(decided, stops, _LONGEST * fixed).mean())
+        outlook = outlook_of(expected, design, correlation)
+        if outlook is None:
+            continue
+        # a shift is decided at the smaller of two levels, see attrition.experiments.verdict
+        level = alpha / 2 / (2 * len(expectations) if expected.metric.is_shift else 1)
+        ratio = 1.0 if is_shadow else (1 - share) / share
         # of both variants: a unit of the challenger comes with its counterpart of the control
-        per_unit = 1 / share / _frequency(expected.metric, leave_rate)
-        late = float(np.quantile(np.where(decided, stops, _LONGEST * fixed), 0.9))
+        per_unit = (1.0 if is_shadow else 1 / share) / _frequency(expected.metric, leave_rate)
         wait = horizon_days if expected.metric in {Metric.FPR, Metric.FNR} else 0
+        fixed = _fixed(outlook, expected, ratio, level, power)
+        least_units = max(math.ceil(fixed / _SOONEST), 10)
+        stops = _stopping_units(outlook, expected, fixed, least_units, ratio=ratio, level=level)
+        decided = np.isfinite(stops)
+        stops = np.where(decided, stops, _LONGEST * fixed)
+        mean, late = float(stops.mean()), float(np.quantile(stops, 0.9))
         sizes.append(
             Size(
                 expectation=expected,
+                design=design,
                 fixed=fixed,
                 mean=math.ceil(mean),
-                median=math.ceil(np.median(np.where(decided, stops, _LONGEST * fixed))),
+                median=math.ceil(np.median(stops)),
                 late=math.ceil(late),
                 min_units=least_units,
                 undecided=float(1 - decided.mean()),
@@ -209,47 +185,65 @@ def plan_sizes(
     return tuple(sizes)
 
 
-def fixed_size(expected: Expectation, *, share: float, alpha: float, power: float) -> int:
+def fixed_size(
+    expected: Expectation,
+    *,
+    share: float,
+    alpha: float,
+    power: float,
+    design: Design = Design.SPLIT,
+    correlation: float = CORRELATION,
+) -> int:
     """Units of the challenger at which one test at the one-sided level `alpha` finds the difference.
+
+    Raises
+    ------
+    UsageError
+        A shadow does not have the metric.
 
     References
     ----------
-    Fleiss, Levin & Paik (2003), Statistical Methods for Rates and Proportions, 3rd ed., eq. 4.19, without continuity
-    correction; with a margin, Farrington & Manning (1990), Stat. Med. 9(12), with unrestricted variances.
+    Rates: Fleiss, Levin & Paik (2003), Statistical Methods for Rates and Proportions, 3rd ed., eq. 4.19, without
+    continuity correction; with a margin, Farrington & Manning (1990), Stat. Med. 9(12), with unrestricted variances.
+    Pairs: Connor (1987), Biometrics 43(1); with a margin, Liu et al. (2002), Stat. Med. 21(2). Quantiles: Serfling
+    (1980), Approximation Theorems of Mathematical Statistics, section 2.3.3, for the variance. Within a margin on both
+    sides: Chow, Shao & Wang (2003), Sample Size Calculations in Clinical Research, section 3.2.
 
     Examples
     --------
     >>> fixed_size(PUBLISHED[0], share=0.5, alpha=0.025, power=0.8)
     882
+    >>> fixed_size(PUBLISHED[0], share=0.5, alpha=0.025, power=0.8, design=Design.SHADOW)
+    274
     """
-    z_alpha, z_beta = NormalDist().inv_cdf(1 - alpha), NormalDist().inv_cdf(power)
-    p0, p1 = expected.control, expected.challenger
-    ratio = (1 - share) / share  # control units for one of the challenger
-    own = p1 * (1 - p1) + p0 * (1 - p0) / ratio
-    pooled = (p1 + ratio * p0) / (1 + ratio)
-    null = own if expected.threshold else pooled * (1 - pooled) * (1 + 1 / ratio)
-    return math.ceil((z_alpha * math.sqrt(null) + z_beta * math.sqrt(own)) ** 2 / (p1 - p0 - expected.threshold) ** 2)
+    outlook = outlook_of(expected, design, correlation)
+    if outlook is None:
+        raise UsageError(Fault(expected.metric, "a shadow has no latency of its own"))
+    return _fixed(outlook, expected, 1.0 if design is Design.SHADOW else (1 - share) / share, alpha, power)
+
+
+def _fixed(outlook: Outlook, expected: Expectation, ratio: float, level: float, power: float) -> int:
+    # both sides must hold at once
+    misses = (1 - power) / 2 if expected.metric.is_shift else 1 - power
+    z_alpha, z_beta = NormalDist().inv_cdf(1 - level), NormalDist().inv_cdf(1 - misses)
+    null, own = outlook.variances(ratio)
+    return max(math.ceil((z_alpha * math.sqrt(null) + z_beta * math.sqrt(own)) ** 2 / expected.gap**2), 2)
 
 
 def _stopping_units(
-    expected: Expectation, fixed: int, least_units: int, *, share: float, alpha: float
+    outlook: Outlook, expected: Expectation, fixed: int, least_units: int, *, ratio: float, level: float
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Units of the challenger at which each path is decided, shape (N_PATHS,); infinite where none is."""
     rng = np.random.default_rng(SEED)
-    n1 = np.unique(np.geomspace(least_units, _LONGEST * fixed, N_LOOKS).astype(int))
-    n0 = np.maximum(np.round(n1 * (1 - share) / share).astype(int), 1)
-    k1 = _paths(rng, n1, expected.challenger)
-    k0 = _paths(rng, n0, expected.control)
-    weight = least_units / TIGHTEST
-    evidence = rate_evidence(k0, n0, k1, n1, expected.threshold, weight=weight, side=-1)
-    decided = evidence >= -math.log(alpha)
+    n1 = np.unique(np.geomspace(least_units, max(_LONGEST * fixed, least_units + 1), N_LOOKS).astype(np.int64))
+    n0 = np.maximum(np.round(n1 * ratio).astype(np.int64), 1)
+    evidence = outlook.draw(rng, N_PATHS, n0, n1, least_units / TIGHTEST)
+    found = evidence(expected.threshold, -1)
+    if expected.metric.is_shift:
+        found = np.minimum(found, evidence(-expected.threshold, 1))
+    decided = found >= -math.log(level)
     first = np.argmax(decided, axis=1)
     return np.where(decided.any(axis=1), n1[first].astype(float), np.inf)
-
-
-def _paths(rng: np.random.Generator, n: np.ndarray[Any, Any], rate: float) -> np.ndarray[Any, Any]:
-    steps = rng.binomial(np.diff(n, prepend=0), rate, size=(N_PATHS, len(n)))
-    return np.cumsum(steps, axis=1)
 
 
 def _frequency(metric: Metric, leave_rate: float) -> float:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from attrition.experiments.plan import ExperimentPlan
-    from attrition.experiments.planning import Expectation, Size
+    from attrition.experiments.expectation import Expectation
+    from attrition.experiments.plan import Design, ExperimentPlan
+    from attrition.experiments.planning import Size
     from attrition.experiments.records import Experiment, ExperimentRecords
     from attrition.experiments.samples import Samples
     from attrition.experiments.verdict import Analysis
@@ -83,31 +84,35 @@ class Experiments:
         self,
         expectations: Sequence[Expectation] | None = None,
         *,
-        share: float = 0.5,
-        alpha: float = 0.05,
-        leave_rate: float = 0.16,
-        per_day: float | None = None,
-        horizon_days: int = 180,
+        design: Design | None = None,
+        **assumptions: Any,
     ) -> tuple[Size, ...]:
-        """How many records an experiment would need until each rate is decided; changes and reads nothing.
+        """How many records an experiment would need until each metric is decided; changes and reads nothing.
 
-        See :func:`attrition.experiments.planning.plan_sizes`; without expectations it is the published case.
+        Parameters
+        ----------
+        expectations
+            None is the published case.
+        design
+            None is both: a split, then a shadow with the metrics that it has.
+        **assumptions
+            Of :func:`attrition.experiments.planning.plan_sizes`: share, alpha, leave_rate, correlation, per_day ...
 
         Raises
         ------
         UsageError
-            A rate, share or level outside its range.
+            A figure outside its range, or nothing that the design could show.
         """
-        from attrition.experiments.planning import PUBLISHED, plan_sizes
+        from attrition.experiments.expectation import PUBLISHED
+        from attrition.experiments.plan import Design
+        from attrition.experiments.planning import plan_sizes
 
-        return plan_sizes(
-            expectations or PUBLISHED,
-            share=share,
-            alpha=alpha,
-            leave_rate=leave_rate,
-            per_day=per_day,
-            horizon_days=horizon_days,
-        )
+        wanted = expectations or PUBLISHED
+        designs = list(Design) if design is None else [design]
+        sizes = tuple(size for each in designs for size in plan_sizes(wanted, design=each, **assumptions))
+        if not sizes:
+            raise UsageError(Fault("a shadow", "has no latency of its own", "", "plan a split"))
+        return sizes
 
     def start(
         self,

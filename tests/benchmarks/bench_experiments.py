@@ -198,8 +198,9 @@ def coverage(n_paths, n_looks):
 
 def power(n_paths):
     """With a difference: how often and when it is found, against one look."""
+    from attrition.experiments.expectation import Expectation
     from attrition.experiments.plan import Metric
-    from attrition.experiments.planning import Expectation, fixed_size
+    from attrition.experiments.planning import fixed_size
     from attrition.experiments.sequential import information, mean_evidence, rate_evidence
 
     rng = np.random.default_rng(13)
