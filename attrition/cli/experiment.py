@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from attrition.cli.console import JsonFlag, JustificationOption, emit, open_workspace, say, write_file
-from attrition.experiments.plan import Design
 
 app = typer.Typer(help="Compare a challenger with the version that answers now, soundly.", no_args_is_help=True)
 
@@ -32,7 +31,8 @@ def plan(
         ),
     ] = None,
     design: Annotated[
-        Design | None, typer.Option(help="How the challenger meets the people; by default both.", show_default=False)
+        Literal["split", "shadow"] | None,
+        typer.Option(help="How the challenger meets the people; by default both.", show_default=False),
     ] = None,
     share: Annotated[float, typer.Option(help="Challenger's share of the traffic in a split.")] = 0.5,
     alpha: Annotated[float, typer.Option(help="Probability of any wrong decision.")] = 0.05,
@@ -49,11 +49,12 @@ def plan(
     Example: attrition experiment plan --expect false_positive_rate=0.12:0.08 --per-day 500
     """
     from attrition.cli.experiment_views import parse_expectation, sizes_view
+    from attrition.experiments.plan import Design
 
     expectations = [parse_expectation(each) for each in expect or ()]
     sizes = open_workspace(ctx).experiments.plan(
         expectations or None,
-        design=design,
+        design=Design(design) if design else None,
         share=share,
         alpha=alpha,
         leave_rate=leave_rate,
