@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrition.cluster.environment import LOOPBACK, is_taken
@@ -51,8 +52,8 @@ def up(
     settings
         Where Ray is, and host and port of the endpoint.
     traffic
-        Versions and weights; or a function that makes them of what is served already, None when nothing is. It is
-        called before anything is started.
+        Versions and weights; or a function that makes them of what is served already, None when nothing is. What it
+        raises leaves everything as it was.
     config
         Serve configuration, by path or shipped name.
     actor
@@ -78,14 +79,16 @@ def up(
     access = AccessOptions.of(settings, config.application.args.access)
     with contextlib.ExitStack() as on_failure:
         control = find(settings)
-        if callable(traffic):
-            traffic = traffic(None if control is None else control.traffic(name))
         if control is None:
             stop_local_head(settings)  # what a killed one has left
             require_free_port(settings)
-            control = _control(settings, start_local_head(settings).dashboard_url)
+            made: list[Traffic] = []
+            # the registry's client takes seconds to load: the head starts meanwhile
+            head = start_local_head(settings, meanwhile=lambda: made.append(_made(traffic, lambda: None)))
             on_failure.callback(stop_local_head, settings)
+            control, new = _control(settings, head.dashboard_url), made[0]
         else:
+            new = _made(traffic, partial(control.traffic, name))
             _check_port(settings, control)
         # on a cluster clients come from other machines
         is_local = settings.serve_host in _LOCAL_HOSTS and settings.ray_address is None
@@ -93,7 +96,7 @@ def up(
         history = TrafficHistory(settings.tables)
         started = time.monotonic()
         status = control.deploy(
-            traffic,
+            new,
             config,
             host=host,
             port=settings.serve_port,
@@ -106,12 +109,16 @@ def up(
     if access.mode == "open":
         remedy = "close it for anything but a trial: ATTRITION_ACCESS=closed"
         logger.warning("Access is open: whoever reaches %s may ask everything; %s", settings.serve_url, remedy)
-    deployed = traffic.model_copy(update={"generation": status.generation})
-    versions = " ".join(variant.version for variant in traffic.variants if variant.weight)
+    deployed = new.model_copy(update={"generation": status.generation})
+    versions = " ".join(variant.version for variant in new.variants if variant.weight)
     seconds = time.monotonic() - started
     change = new_change(name, f"serve up {versions}", ChangeOutcome.APPLIED, deployed, seconds=seconds, actor=actor)
     keep(history, change)
     return status
+
+
+def _made(traffic: Traffic | Callable[[Traffic | None], Traffic], live: Callable[[], Traffic | None]) -> Traffic:
+    return traffic(live()) if callable(traffic) else traffic
 
 
 def _addresses(settings: Settings) -> dict[str, str]:

@@ -25,6 +25,7 @@ from attrition.cluster.environment import LOOPBACK, free_ports, is_own_folder, l
 from attrition.errors import Fault, PlatformError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from attrition.settings import Settings
@@ -89,7 +90,9 @@ def find_local_head(settings: Settings) -> LocalHead | None:
     return head
 
 
-def start_local_head(settings: Settings, *, num_cpus: int | None = None) -> LocalHead:
+def start_local_head(
+    settings: Settings, *, num_cpus: int | None = None, meanwhile: Callable[[], None] = lambda: None
+) -> LocalHead:
     """Start a head ready for serving, or return the one that runs already.
 
     Parameters
@@ -98,6 +101,8 @@ def start_local_head(settings: Settings, *, num_cpus: int | None = None) -> Loca
         ``home`` holds the record and the log ``logs/local-ray.log``.
     num_cpus
         Logical CPUs; None is the number of cores.
+    meanwhile
+        Called while a head starts, which takes seconds; what it raises ends that start.
 
     Raises
     ------
@@ -139,9 +144,11 @@ def start_local_head(settings: Settings, *, num_cpus: int | None = None) -> Loca
     head = LocalHead(process.pid, f"{LOOPBACK}:{gcs}", f"http://{LOOPBACK}:{dashboard}", str(folder))
     try:
         _write_record(settings.home / RECORD, head)
+        meanwhile()
         _await_dashboard(head, process, log)
     except BaseException:
         _end(head)
+        process.wait()
         (settings.home / RECORD).unlink(missing_ok=True)
         raise
     # it outlives this process: collecting the handle is not a forgotten child

@@ -144,7 +144,7 @@ class ServeControl:
         after_generation: int = -1,
         timeout_seconds: float = DEPLOY_TIMEOUT_SECONDS,
     ) -> ServeStatus:
-        """Serve `traffic`; returns when every replica does. The monitor, where the file has one, starts beside it.
+        """Serve `traffic`; returns when every replica does. The monitor, where the file has one, starts after that.
 
         Other applications of the cluster stay as they are. The generation becomes one more than what is deployed and
         than `after_generation`, so that the change can be told from every state before it. When the new versions cannot
@@ -163,7 +163,16 @@ class ServeControl:
         generation = max(after_generation, deployed.generation if deployed else -1) + 1
         traffic = traffic.model_copy(update={"generation": generation})
         request = config.request(traffic, log, access, host=host, port=port, addresses=addresses)
-        return self._apply(before, name, request, traffic, timeout_seconds)
+        if monitor_name(name) in before.get("applications", {}):
+            return self._apply(before, name, request, traffic, timeout_seconds)
+        # on few cores the first answer would wait for a monitor that starts at the same time
+        scoring, *monitor = request["applications"]
+        status = self._apply(before, name, {**request, "applications": [scoring]}, traffic, timeout_seconds)
+        if monitor:
+            now = self._details()
+            known = [application_config(now, name), *placed_configs(now, name).values(), *other_configs(now, name)]
+            self._put({**request, "applications": [*monitor, *known]})
+        return status
 
     def change(
         self,

@@ -95,6 +95,9 @@ def test_open_access_is_said_aloud(settings, monkeypatch, caplog, access, config
         def port(self):
             return settings.serve_port
 
+        def traffic(self, name):
+            raise AssertionError(name)  # nobody asked what is served
+
         def deploy(self, *_, **options):
             deployed.append(options["access"].mode)
             return replace(not_running(settings.serve_url), generation=1)

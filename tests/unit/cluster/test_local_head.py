@@ -13,7 +13,7 @@ import pytest
 
 from attrition.cluster import processes
 from attrition.cluster.environment import is_own_folder, new_folder
-from attrition.cluster.local_head import RECORD, find_local_head, stop_local_head
+from attrition.cluster.local_head import RECORD, find_local_head, start_local_head, stop_local_head
 from attrition.errors import PlatformError
 from attrition.settings import Settings
 
@@ -102,6 +102,22 @@ def test_a_head_ends_with_its_family_and_its_folder(settings, folder, start, pro
     assert stop_local_head(settings)
     assert processes.alive(family) == {}
     assert not folder.exists()
+    assert not (settings.home / RECORD).exists()
+
+
+def test_what_fails_meanwhile_ends_the_start(settings):
+    """Whoever starts a head and then finds out that there is nothing to serve leaves none behind."""
+    begun = []
+
+    def meanwhile():
+        begun.append(find_local_head(settings))
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        start_local_head(settings, meanwhile=meanwhile)
+    (head,) = begun
+    assert head.pid not in processes.running()
+    assert not Path(head.folder).exists()
     assert not (settings.home / RECORD).exists()
 
 

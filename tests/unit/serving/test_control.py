@@ -8,6 +8,7 @@ from attrition.errors import ServingError
 from attrition.registry.bundle import BundleRef
 from attrition.serving import control
 from attrition.serving.changes import place, shift
+from attrition.serving.config import ServeConfig
 from attrition.serving.control import ServeControl
 from attrition.serving.placement import PlacedOptions, Placement
 
@@ -72,6 +73,19 @@ class Serve(ServeControl):
 @pytest.fixture
 def serve(monkeypatch):
     return Serve(monkeypatch)
+
+
+def test_the_monitor_starts_when_the_first_answer_is_there(serve):
+    """And beside the others once it is there; nothing else is lost."""
+    config = ServeConfig.load("local")
+    del serve.applications[NAME]
+    serve.deploy(ONE, config, host="127.0.0.1", port=1)
+    scoring, monitored = (names for names, _ in serve.puts)
+    assert set(scoring) == {NAME, "monitor"}
+    assert set(monitored) == {NAME, "monitor", f"{NAME}-monitor"}
+    serve.puts.clear()
+    serve.deploy(SPLIT, config, host="127.0.0.1", port=1)
+    assert [set(names) for names, _ in serve.puts] == [{NAME, "monitor", f"{NAME}-monitor"}]
 
 
 def test_without_placed_variants_there_is_one_step(serve):
