@@ -14,7 +14,8 @@ from attrition.cluster.kuberay import KubeRay
 from attrition.cluster.ray_token import ray_token
 from attrition.errors import ConfigError, Fault, NotFound, ServingError, UsageError
 from attrition.serving.config import GATEWAY
-from attrition.serving.control import DEPLOY_TIMEOUT_SECONDS, ServeControl, ServeStatus
+from attrition.serving.control import ServeControl, ServeStatus
+from attrition.serving.dashboard import DEPLOY_TIMEOUT_SECONDS
 from attrition.serving.deployed import application_config, deployed_traffic
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from attrition.errors import Fault, RayUnreachable, ServingError
+from attrition.errors import Fault, ServingError
 from attrition.evaluation.display import html_table
 from attrition.serving.config import IMPORT_PATH, monitor_name
+from attrition.serving.dashboard import DEPLOY_TIMEOUT_SECONDS, Dashboard
 from attrition.serving.deployed import (
     VariantStatus,
     application_config,
@@ -41,14 +42,8 @@ if TYPE_CHECKING:
     from attrition.serving.prediction_log import LogConfig
     from attrition.serving.traffic import Traffic
 
-APPLICATIONS = "/api/serve/applications/"
-
-DEPLOY_TIMEOUT_SECONDS = 120.0
-"""A first start takes 10 to 30 s on two cores; beyond this something is wrong."""
-
 _FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
 _POLL_SECONDS = 0.05
-_RECOVERY_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +124,7 @@ class ServeControl:
     def __init__(self, dashboard_url: str, url: str, *, token: str = "") -> None:
         self.dashboard_url = dashboard_url.rstrip("/")
         self.url = url.rstrip("/")
-        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._dashboard = Dashboard(self.dashboard_url, token)
 
     def deploy(
         self,
@@ -338,7 +333,7 @@ class ServeControl:
         if others:
             self._put({**serve_options(details), "applications": others})
         else:
-            self._call("DELETE", timeout_seconds=timeout_seconds)
+            self._dashboard.delete(timeout_seconds)
         deadline = time.monotonic() + timeout_seconds
         own = {name, monitor_name(name), *placed_configs(details, name)}
         while own & self._details().get("applications", {}).keys():
@@ -402,61 +397,10 @@ class ServeControl:
         )
 
     def _details(self) -> dict[str, Any]:
-        response = self._call("GET", timeout_seconds=10.0)
-        try:
-            document = response.json()
-        except ValueError as error:
-            raise self._no_dashboard("something that is not JSON") from error
-        if not isinstance(document, dict):
-            raise self._no_dashboard("JSON of another form")
-        return document
-
-    def _no_dashboard(self, found: str) -> RayUnreachable:
-        remedy = "give the address of a Ray dashboard, http://HOST:8265 unless it was started otherwise"
-        return RayUnreachable(Fault(self.dashboard_url, f"is no Ray dashboard: it answers with {found}", remedy=remedy))
+        return self._dashboard.details()
 
     def _put(self, document: Mapping[str, Any]) -> None:
-        # the first call starts Serve's controller and proxies
-        self._call("PUT", document, timeout_seconds=DEPLOY_TIMEOUT_SECONDS)
-
-    def _call(
-        self, method: str, document: Mapping[str, Any] | None = None, *, timeout_seconds: float
-    ) -> httpx.Response:
-        """One REST call, repeated while Serve's controller starts or recovers (503).
-
-        Raises
-        ------
-        RayUnreachable
-            No connection, no Ray dashboard, or Ray wants a token.
-        ServingError
-            Serve refuses; carries its explanation.
-        """
-        import httpx
-
-        url = self.dashboard_url + APPLICATIONS
-        deadline = time.monotonic() + min(timeout_seconds, _RECOVERY_SECONDS)
-        while True:
-            try:
-                response = httpx.request(method, url, json=document, headers=self._headers, timeout=timeout_seconds)
-            except httpx.TransportError as error:
-                raise RayUnreachable(
-                    Fault(self.dashboard_url, "the Ray dashboard does not answer", remedy="check the Ray address")
-                ) from error
-            if response.status_code == 503 and time.monotonic() < deadline:
-                time.sleep(_POLL_SECONDS)
-                continue
-            break
-        if response.status_code in {401, 403}:
-            raise RayUnreachable(
-                Fault(self.dashboard_url, "Ray asks for a token", remedy="set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN")
-            )
-        if response.status_code in {404, 405}:
-            raise self._no_dashboard(f"status {response.status_code}")
-        if not response.is_success:
-            raise ServingError(
-                Fault(self.dashboard_url, f"Serve answered {response.status_code}", remedy=readable(response.text))
-            )
-        return response
+        self._dashboard.put(document)
 
 
 def not_running(url: str, message: str = "") -> ServeStatus:

@@ -4,10 +4,10 @@
     python tests/benchmarks/serving/bench_serving.py --targets Flask lane
 
 Ours is `attrition serve up` with the local configuration: HAProxy, Ray Serve, validation, a 70/30 split of two versions
-by hashed employee id, a prediction id, the prediction log with its committer, metrics. "lane" is that with the fast
-lane, "serve" is that without it, through all of Serve's own work per request; each with one replica, and with two
-("lane x2", "serve x2"), which share two cores with HAProxy, the committer and wrk. Flask is what people do today
-(gunicorn, two workers with four threads, a scikit-learn pipeline on a DataFrame); FastAPI is a careful hand-made
+by hashed employee id, a prediction id, the prediction log with its committer, metrics, the monitor beside it. "lane" is
+that with the fast lane, "serve" is that without it, through all of Serve's own work per request; each with one replica,
+and with two ("lane x2", "serve x2"), which share two cores with HAProxy, the committer and wrk. Flask is what people do
+today (gunicorn, two workers with four threads, a scikit-learn pipeline on a DataFrame); FastAPI is a careful hand-made
 service with our compiled scorer and nothing around it (uvicorn, two workers). One target runs at a time, everything
 listens on 127.0.0.1, wrk shares the cores with its target. The loop is closed: latency at a concurrency includes
 queueing. Trust ratios of one run; small differences are noise, and so is a run in which others used the cores.
@@ -41,6 +41,7 @@ from attrition import Workspace
 from attrition.cluster import processes
 from attrition.cluster.environment import LOOPBACK, free_ports
 from attrition.cluster.local_head import find_local_head
+from attrition.serving.config import APPLICATION
 from attrition.settings import Settings
 
 HERE = Path(__file__).parent
@@ -184,7 +185,7 @@ def flask_python():
 def configuration(project, name, *, fast_lane, replicas):
     """The local configuration with or without the lane, with a fixed number of replicas."""
     document = yaml.safe_load(LOCAL.read_text())
-    (application,) = document["applications"]
+    application = next(each for each in document["applications"] if each["name"] == APPLICATION)
     application["args"]["fast_lane"] = fast_lane
     gateway = next(each for each in application["deployments"] if each["name"] == "Gateway")
     gateway["autoscaling_config"] |= {"min_replicas": replicas, "max_replicas": replicas}
