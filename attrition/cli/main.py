@@ -138,4 +138,5 @@ def main() -> None:
     # a supervisor's SIGTERM must clean up as Ctrl-C does: an embedded Ray is a dozen processes
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     report_without_values()
-    app()
+    # not app(): it would put Typer's own report of exceptions, with their words, back
+    typer.main.get_command(app)()

@@ -178,6 +178,19 @@ def test_help_imports_nothing_heavy():
     assert done.stderr.strip() == "[]"
 
 
+def test_an_error_of_a_library_is_told_without_its_words():
+    """They may hold a person's values; also where Typer would report it."""
+    code = (
+        "import sys; from attrition.cli.main import main; from attrition.workspace import Workspace\n"
+        "def fail(*_, **__): float('Sent' + 'inel')\n"
+        "Workspace.__init__ = fail; sys.argv = ['attrition', 'models', 'list']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ValueError (its words" in done.stderr
+    assert "Sentinel" not in done.stderr
+
+
 def test_version(run):
     """`--version` prints the package's version."""
     result = CliRunner().invoke(app, ["--version"])
