@@ -321,7 +321,8 @@ class Controller:
             "rollout": rollout.id,
             "champion": rollout.champion,
             "step": title,
-            "why": intent.reason[:500],
+            # what a library wrote may be coloured, which no audit event takes: nothing could be given back then
+            "why": "".join(c if c.isprintable() else " " for c in intent.reason)[:500],
             "asked_by": intent.asked_by or "plan",
         }
         if intent.ends is not None:

@@ -199,6 +199,25 @@ def test_a_version_that_cannot_be_loaded_is_undone(project):
         ended = ticks(controller, lambda found: found.status.is_final)
     assert ended.status is Status.ROLLED_BACK
     assert ended.reason == "the step 5 % could not be entered: the bundle is damaged"
+
+
+def test_what_a_library_has_coloured_does_not_keep_the_champion_from_coming_back(project):
+    """No audit event takes a control character, and nothing is moved without one."""
+    in_step(project, 0)
+    project.look = look(Verdict.CONTINUE)
+    original = project.traffic.set
+
+    def refuse(shares, **options):
+        if NEW in shares:
+            raise ServingError("\x1b[36mray::Gateway\x1b[39m: the bundle is damaged")
+        original(shares, **options)
+
+    project.traffic.set = refuse
+    with project.controller() as controller:
+        ended = ticks(controller, lambda found: found.status.is_final)
+    assert ended.status is Status.ROLLED_BACK
+    why = [record.details["why"] for record in project.guard.audit.records(action="traffic.rollback")]
+    assert why[0].endswith(" [36mray::Gateway [39m: the bundle is damaged")
     traffic = project.traffic.show().traffic
     assert (project.answering, traffic.shadows) == ({OLD: 1.0}, ())
 
