@@ -6,6 +6,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from attrition.errors import AttritionError
 from attrition.governance.actions import Action
 
 if TYPE_CHECKING:
@@ -143,7 +144,9 @@ class Retraining:
                 line, found, rules, clock=lambda: moment or datetime.now(UTC), hooks=Hooks(on_trial, on_step)
             )
         except Exception as error:
-            ledger.note(found.decision_id, found.at, {**found.to_dict(), "state": "FAILED", "note": str(error)[:500]})
+            # a library's words may hold a person's values
+            note = str(error)[:500] if isinstance(error, AttritionError) else type(error).__name__
+            ledger.note(found.decision_id, found.at, {**found.to_dict(), "state": "FAILED", "note": note})
             raise
         ledger.note(found.decision_id, found.at, found.to_dict())
         return found
