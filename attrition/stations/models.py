@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from attrition.errors import Fault, NotFound, PlatformError, UsageError
+from attrition.errors import Fault, UsageError
 from attrition.governance.actions import Action
 from attrition.registry.models import CHAMPION
 from attrition.release.model_card import log_card, model_card
@@ -113,8 +113,10 @@ class Models:
             Reason to register although the gates hold the candidate; recorded with the version and in the audit log.
             Needs a permission of its own.
         """
-        if waive is not None and not self._registry().load(run_id).verdict.admits:
-            self._guard.require(Action.WAIVE, f"run {run_id}")
+        if waive is not None:
+            self._guard.require(Action.REGISTER, f"run {run_id}")
+            if not self._registry().load(run_id).verdict.admits:
+                self._guard.require(Action.WAIVE, f"run {run_id}")
         with self._guard.acting(Action.REGISTER, f"run {run_id}", justification=waive) as entry:
             version = self._registry().register(run_id, waive=waive, author=entry.actor)
             entry.model_version = version.version
@@ -196,6 +198,8 @@ class Models:
         ------
         UsageError
             It is the champion, it is served, or there is no justification.
+        PlatformError
+            MLflow, the storage, or the Ray that may serve it does not answer.
         """
         if not justification.strip():
             raise UsageError(Fault("deletion", "has no justification", "say why the files may go"))
@@ -210,14 +214,18 @@ class Models:
             return registry.delete(version.version, by=entry.actor, justification=justification, now=datetime.now(UTC))
 
     def _served(self) -> set[str]:
-        """Versions of the running endpoint, shadows among them; none when there is no endpoint."""
-        from attrition.cluster.traffic import TrafficControl
+        """Versions of the running endpoint, shadows among them; none when there is no endpoint.
 
-        try:
-            traffic = TrafficControl(self._settings, self._registry().export_bundle).show().traffic
-        except (PlatformError, NotFound):
-            return set()
-        return {variant.version for variant in traffic.variants}
+        Raises
+        ------
+        PlatformError
+            There may be one, and it cannot be asked.
+        """
+        from attrition.cluster import endpoint
+
+        control = endpoint.find(self._settings)
+        traffic = None if control is None else control.traffic(endpoint.application(self._settings, control))
+        return set() if traffic is None else {variant.version for variant in traffic.variants}
 
 
 def _data_version(version: ModelVersion) -> str | None:

@@ -188,6 +188,12 @@ def test_every_call_has_a_stated_permission(outsider):
     assert public_methods(outsider) == known
 
 
+def test_a_waiver_opens_no_run_to_whoever_may_not_register(outsider):
+    """The run is looked at only then: this one does not exist."""
+    with pytest.raises(AccessDenied, match=r"model\.register: is not permitted to eve"):
+        outsider.models.register("0" * 32, waive="it is needed today")
+
+
 @pytest.mark.parametrize("name", GUARDED)
 def test_whoever_may_do_nothing_is_refused(outsider, name):
     """Before anything is read, made or asked; the refusal is recorded as that of its action."""
