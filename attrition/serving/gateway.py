@@ -304,6 +304,7 @@ class Gateway:
             logger.exception("A request could not be answered: %s", scope["path"], extra=about(scope))
             found = problems.internal()
         if isinstance(found, problems.Problem):
+            self.meter.failed(found.kind)
             await respond_problem(send, found)
         else:
             await respond(send, status, found, b"application/json")

@@ -12,6 +12,7 @@ from attrition.governance.identity import Pseudonymiser
 from attrition.governance.privacy import PseudonymKey
 from attrition.serving.client_address import client_address
 from attrition.serving.gateway import Gateway, Limits
+from attrition.serving.metrics import Meter
 from attrition.serving.request_audit import RequestAudit
 
 FORWARDED = b"x-forwarded-for"
@@ -50,9 +51,9 @@ class Spool:
         return True
 
 
-def post(spool, audit, document):
+def post(spool, audit, document, meter=None):
     """Response of a gateway to outcomes."""
-    gateway = Gateway(Limits(), lambda *_: None, log=spool, record_outcomes=audit.outcomes)
+    gateway = Gateway(Limits(), lambda *_: None, log=spool, record_outcomes=audit.outcomes, meter=meter)
 
     async def send():
         transport = httpx.ASGITransport(app=gateway)
@@ -84,9 +85,10 @@ def test_an_import_of_outcomes_is_recorded_around_it(tmp_path):
 
 
 def test_outcomes_that_cannot_be_recorded_are_not_accepted(tmp_path):
-    """The client is told to come back."""
+    """The client is told to come back, and it is counted: an alert waits for that."""
     (tmp_path / "file").touch()
-    spool = Spool()
-    found = post(spool, RequestAudit(f"sqlite:///{tmp_path / 'file' / 'x.db'}"), {"outcomes": []})
+    spool, meter = Spool(), Meter()
+    found = post(spool, RequestAudit(f"sqlite:///{tmp_path / 'file' / 'x.db'}"), {"outcomes": []}, meter)
     assert (found.status_code, found.json()["type"]) == (503, "urn:attrition:problem:audit-unavailable")
     assert spool.batches == []
+    assert meter.drain().counts == {("prediction_errors", ("none", "none", "audit-unavailable")): 1}
