@@ -158,6 +158,8 @@ class LaneProtocol(HttpToolsProtocol):
             and not parser.should_upgrade()
             and not self.expect_100_continue
             and (self.cycle is None or self.cycle.response_complete)
+            # a client that does not read its answers is waited for, which takes a task
+            and not self.flow.write_paused
         )
 
     def _simple_headers(self) -> tuple[Header, ...] | None:

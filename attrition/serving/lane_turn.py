@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from attrition.serving.exchange import Exchange, answer_native
+from attrition.serving.logs import about
 from attrition.serving.protocols import problems
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ def answer_together(gateway: Gateway, snapshot: Snapshot, requests: Sequence[Lan
             if answer is None:
                 exchange = Exchange(snapshot, request.scope["path"], request.scope["headers"], request.body)
                 answer = answer_native(exchange)
-        except Exception:
-            logger.exception("A scoring request failed")
+        except Exception as error:
+            logger.exception("A scoring request failed", extra=about({"headers": request.echoed}, snapshot, error))
             answer = problems.internal()
         if isinstance(answer, problems.Problem):
             gateway.meter.failed(answer.kind, exchange.refused_by if exchange is not None else None)

@@ -294,8 +294,8 @@ def test_the_limit_counts_what_came_together(endpoint, replica):
     assert refused == 6
 
 
-def test_a_failure_is_one_requests_own(endpoint, replica, monkeypatch):
-    """500 for it, and answers for those that came with it."""
+def test_a_failure_is_one_requests_own(endpoint, replica, monkeypatch, caplog):
+    """500 for it, which the log names with its version, and answers for those that came with it."""
     replica.open(max_in_flight=None)
     scorer = endpoint.gateway.snapshot.lanes["blue"].bundle.scorer
     score_one = scorer.score_one
@@ -305,10 +305,13 @@ def test_a_failure_is_one_requests_own(endpoint, replica, monkeypatch):
         connections = [await replica.connect() for _ in range(3)]
         for i, (_, writer) in enumerate(connections):
             writer.write(request(body=json.dumps({**VALID, "age": 99 if i == 1 else 40}).encode()))
-        return [(await read(reader))[0] for reader, _ in connections]
+        return [(await read(reader))[:2] for reader, _ in connections]
 
-    assert serving(replica, ask) == [200, 500, 200]
+    answers = serving(replica, ask)
+    assert [status for status, _ in answers] == [200, 500, 200]
     assert replica.lane.in_flight.n == 0
+    (record,) = [each for each in caplog.records if each.message == "A scoring request failed"]
+    assert (record.request_id, record.model_version) == (answers[1][1]["x-request-id"], "1.0.0")
 
 
 def test_who_may_not_is_told_so(replica):
@@ -329,6 +332,28 @@ def test_who_may_not_is_told_so(replica):
     assert serving(replica, ask) == [200, 503]
     assert seen == [("POST", "/v1/predict")] * 2
     assert replica.n_at_once == 2
+
+
+def test_a_client_that_does_not_read_is_waited_for(replica):
+    """Its answers must not gather in memory: the usual way sends the next one when there is room."""
+    replica.open(max_in_flight=3)
+
+    async def ask():
+        reader, writer = await replica.connect()
+        await until(lambda: replica.server.server_state.connections)
+        (connection,) = replica.server.server_state.connections
+        connection.pause_writing()
+        writer.write(request())
+        await until(lambda: replica.n_usual)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.05)
+        connection.resume_writing()
+        first = await read(reader)
+        writer.write(request())
+        return first[0], (await read(reader))[0]
+
+    assert serving(replica, ask) == (200, 200)
+    assert (replica.n_at_once, replica.n_usual) == (1, 1)
 
 
 def test_a_server_that_stops_answers_what_it_has(replica):
