@@ -102,6 +102,9 @@ def _as_text(ids: pa.Array) -> pa.Array:
 
     if types.is_dictionary(ids.type):
         ids = ids.dictionary_decode()
-    if types.is_floating(ids.type) and compute.all(compute.equal(ids, compute.round(ids))).as_py() is not False:
-        ids = ids.cast(pa.int64())
+    if types.is_floating(ids.type):
+        # many a writer has NaN for a missing number; as text it would be one person
+        ids = compute.if_else(compute.is_nan(ids), None, ids)
+        if compute.all(compute.equal(ids, compute.round(ids))).as_py() is not False:
+            ids = ids.cast(pa.int64())
     return ids.cast(pa.string())

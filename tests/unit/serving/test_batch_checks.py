@@ -115,12 +115,12 @@ def test_empty_cells_are_those_of_a_training_extract():
     assert Dialect().missing == MISSING
 
 
-@pytest.mark.parametrize("ids", [["E1", None, "E2"], [1, None, 2], [1.0, None, 2.0]])
+@pytest.mark.parametrize("ids", [["E1", None, "E2"], [1, None, 2], [1.0, None, 2.0], [1.0, NAN, 2.0]])
 def test_raw_ids_become_pseudonyms(ids):
     """The same person has the same pseudonym as in a training extract; no id stays none."""
     identities = Identities(KEY, None)
     found = identities.of(pa.array(ids), 3).to_pylist()
-    expected = [None if each is None else KEY.pseudonym(str(each).removesuffix(".0")) for each in ids]
+    expected = [None if each in {None, NAN} else KEY.pseudonym(str(each).removesuffix(".0")) for each in ids]
     assert found == expected
     assert identities.n_missing == 1
 
