@@ -253,8 +253,10 @@ class Spool:
         path = self.folder / f"{number:010d}{ACTIVE}"
         try:
             if fd >= 0:
-                os.fsync(fd)
-                os.close(fd)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
         finally:
             path.rename(path.with_suffix(SEALED))
             _sync_folder(self.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -129,6 +130,22 @@ assert read == [bytes([number + 1]) * 700 for number in taken] + [b"z" * 700]
 assert all(unframe(s.path.read_bytes()).n_torn_bytes == 0 for s in sealed(spool.folder))
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_disk_that_does_not_confirm_costs_no_descriptor(spool, monkeypatch):
+    """Every second another segment is sealed: each must be closed, whatever the disk says."""
+
+    def refuse(_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    spool.append(b"one")
+    spool.seal()
+    n_open = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(os, "fsync", refuse)
+    spool.append(b"two")
+    with pytest.raises(OSError, match="Input/output"):
+        spool.seal()
+    assert len(list(Path("/proc/self/fd").iterdir())) == n_open
 
 
 def test_a_segment_that_breaks_is_left_behind(spool):
