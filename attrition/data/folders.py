@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import uuid
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -198,8 +199,8 @@ class StoreFolder:
             return self._system.open_input_file(self._inner(name))  # type: ignore[no-any-return]
 
     def scratch(self) -> Path:
-        """In this machine's folder for such files."""
-        return Path(tempfile.gettempdir()) / f"attrition-part-{uuid.uuid4().hex}"
+        """In a temporary folder of this process, for its user alone: what is written is about persons."""
+        return Path(_own_folder().name) / f"part-{uuid.uuid4().hex}"
 
     def adopt(self, file: Path, name: str) -> None:
         """See :meth:`Folder.adopt`."""
@@ -247,6 +248,12 @@ class StoreFolder:
 
 
 _UPLOAD_BYTES = 2**23
+
+
+@cache
+def _own_folder() -> tempfile.TemporaryDirectory[str]:
+    """Deleted with the process."""
+    return tempfile.TemporaryDirectory(prefix="attrition-parts-", ignore_cleanup_errors=True)
 
 
 def folder_at(place: Path | str) -> Folder:

@@ -256,10 +256,11 @@ class Output:
             scratch = parts.scratch()
             try:
                 _concatenate(parts, names, scratch, self.layout, columns)
+                folder_at(parent_of(self.path)).adopt(scratch, name_of(self.path))
             except (pa.ArrowException, OSError) as error:
-                scratch.unlink(missing_ok=True)
                 raise PlatformError(Fault(str(self.path), "the parts cannot be put together", "", _REMEDY)) from error
-            folder_at(parent_of(self.path)).adopt(scratch, name_of(self.path))
+            finally:
+                scratch.unlink(missing_ok=True)
             parts.clear()
             return
         for leftover in parts.names():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from attrition.data import addresses
-from attrition.data.folders import fetched
+from attrition.data.folders import StoreFolder, fetched
 
 PLACE = "abfss://extracts@account.dfs.core.windows.net"
 
@@ -54,3 +54,14 @@ def test_nothing_at_an_address(container):
     """Nothing at the path, either: whoever reads it says so."""
     with fetched(f"{PLACE}/in") as here:
         assert not here.exists()
+
+
+def test_what_is_uploaded_is_readable_for_its_owner_only(container):
+    """While it is made, and it is gone when it was uploaded."""
+    folder = StoreFolder(f"{PLACE}")
+    scratch = folder.scratch()
+    assert not scratch.exists()
+    assert scratch.parent.stat().st_mode & 0o077 == 0
+    scratch.write_bytes(b"scores")
+    folder.adopt(scratch, "out.csv")
+    assert ((container / "out.csv").read_bytes(), scratch.exists()) == (b"scores", False)

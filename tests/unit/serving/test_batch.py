@@ -17,6 +17,7 @@ from deltalake import DeltaTable, write_deltalake
 from pyarrow import parquet
 
 from attrition.data.addresses import lies_in
+from attrition.data.folders import LocalFolder
 from attrition.data.mapping import Mapping, load_mapping
 from attrition.data.schema import FeatureSchema
 from attrition.errors import ExtractError, PlatformError, UsageError
@@ -370,6 +371,23 @@ def test_parts_that_do_not_fit_together(tmp_path, people, linear):
     with pytest.raises(PlatformError, match="cannot be put together"):
         _score(tmp_path / "in", tmp_path / "out.parquet", linear, keep=["site"])
     assert (tmp_path / ".out.parquet.parts" / "part-00000.parquet").exists()
+
+
+def test_an_output_that_cannot_be_shown_leaves_no_copy(tmp_path, people, linear, monkeypatch):
+    """The parts stay, to be put together again; what was put together already goes."""
+    adopt = LocalFolder.adopt
+
+    def refuse(self, file, name):
+        if name == "out.parquet":
+            raise PlatformError("the storage did not do its part.")
+        adopt(self, file, name)
+
+    monkeypatch.setattr(LocalFolder, "adopt", refuse)
+    with pytest.raises(PlatformError, match="did not do its part"):
+        _score(_write(people, tmp_path / "in.parquet"), tmp_path / "out.parquet", linear)
+    names = [path.name for path in (tmp_path / ".out.parquet.parts").iterdir()]
+    assert "part-00000.parquet" in names
+    assert not [name for name in names if name.startswith(".part-")]
 
 
 def test_gzip_members_may_follow_each_other(tmp_path, people, linear):
