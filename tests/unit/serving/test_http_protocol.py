@@ -183,7 +183,7 @@ def test_both_ways_answer_the_same(replica, body):
         ({"headers": [USUAL]}, 200),
         ({"headers": ["content-type: application/problem+json"]}, 200),
         ({"headers": ["content-type: text/plain"]}, 415),
-        ({"headers": ["content-encoding: gzip"], "body": gzip.compress(BODY)}, 200),
+        ({"headers": ["content-encoding: gzip"], "body": gzip.compress(BODY, mtime=0)}, 200),
         ({"headers": ["expect: 100-continue"]}, 100),
         ({"headers": ["connection: close"]}, 200),
         ({"headers": ["x-request-id: \xe4"]}, 200),
@@ -193,7 +193,7 @@ def test_both_ways_answer_the_same(replica, body):
         ({"headers": [], "path": "/v1/outcomes"}, 299),
         ({"headers": [], "method": "GET"}, 299),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_what_needs_more_goes_the_usual_way(replica, change, status):
     """And is answered as ever."""
