@@ -83,9 +83,8 @@ def _unchanged_or_tuned(workspace: Workspace, plan: str, show: Show) -> ModelVer
 
     known = workspace.unchanged(plan)
     if known is not None:
-        say(
-            f"\n[bold]2. and 3. Nothing changed[/bold]: version {known.version} was made from this data, plan and code."
-        )
+        say_heading("2. and 3. Nothing changed")
+        say(f"Version {known.version} was made from this data, plan and code.")
         return known
     say_heading("2. Search")
     with SearchProgress() as progress:

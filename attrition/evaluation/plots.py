@@ -161,7 +161,7 @@ def fairness_plot(report: FairnessReport) -> Figure:
         )
     labels = [f"{group.label} ({group.n:,})" for group in report.groups]
     axes.set_yticks(range(len(labels)), labels, parse_math=False)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)  # also without any group: the caption says why
     axes.set_xlim(left=0)
     axes.set_xlabel("Share flagged as leaving")
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.8)

@@ -130,7 +130,7 @@ def model_card(name: str, version: ModelVersion, package: Package) -> ModelCard:
         ],
         importance_figures=_pictures(importance.plots()) if importance else (),
         fairness=fairness,
-        fairness_figures=_pictures({f"fairness by {r.attribute}": fairness_plot(r) for r in fairness}),
+        fairness_figures=_pictures({f"fairness by {r.attribute}": fairness_plot(r) for r in fairness if r.groups}),
         mitigation=document.get("mitigation"),
         verdict=verdict,
         limits=_limits(package),

@@ -7,12 +7,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from vulnerability_service import vulnerability_service
 
 from attrition.data.workforce import simulate, write_extract
 from attrition.errors import AccessDenied, IntegrityError, UsageError
 from attrition.registry.artifacts import local_folder
 from attrition.workspace import Workspace
-from tests.integration.vulnerability_service import vulnerability_service
 
 
 @pytest.fixture(scope="module")

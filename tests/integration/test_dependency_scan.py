@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from vulnerability_service import vulnerability_service
 
 from attrition.release.dependencies import scan_dependencies
-from tests.integration.vulnerability_service import vulnerability_service
 
 pytestmark = pytest.mark.skipif(shutil.which("pip-audit") is None, reason="pip-audit is not installed")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,13 @@ def test_the_first_feature_stands_on_top():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["satisfaction score", "tenure"]
     assert axes.yaxis_inverted()
     assert plots.figure_png(figure).startswith(PNG)
+
+
+def test_groups_that_are_all_too_small_draw_without_a_warning(fairness):
+    """Nothing is drawn then, and the caption says why."""
+    figure = plots.fairness_plot(replace(fairness[0], groups=(), n_excluded_groups=6, ratio=None, difference=None))
+    assert plots.figure_png(figure).startswith(PNG)
+    assert "6 groups" in figure.get_supxlabel()
 
 
 def test_a_group_name_with_a_dollar_sign_is_text(fairness):
