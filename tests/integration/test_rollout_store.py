@@ -78,10 +78,10 @@ def test_one_controller_at_a_time(url, store, monkeypatch):
 
 
 def test_requests_wait_their_turn(store):
-    """The oldest first; one that is dealt with is gone, together with the state that it led to."""
+    """The oldest first, but a rollback; one that is dealt with is gone, together with the state that it led to."""
     running = store.begin(lambda number: rollout(id=number))
     first = store.ask(running, Command.PAUSE, "ada", "payroll")
-    second = store.ask(running, Command.ROLLBACK, "bea", "")
+    second = store.ask(running, Command.RESUME, "bea", "")
     asked = store.request(running)
     assert (asked.id, asked.command, asked.actor, asked.justification) == (first, Command.PAUSE, "ada", "payroll")
     token = store.acquire("test")
@@ -89,3 +89,5 @@ def test_requests_wait_their_turn(store):
     assert (store.is_handled(first), store.is_handled(second)) == (True, False)
     assert store.request(running).id == second
     assert store.latest().status is Status.PAUSED
+    rollback = store.ask(running, Command.ROLLBACK, "cy", "")
+    assert store.request(running).id == rollback
