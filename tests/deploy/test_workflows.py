@@ -181,6 +181,30 @@ def test_people_stand_between_staging_and_traffic():
     assert uploaded == ["certificate-*.json"]
 
 
+@pytest.mark.parametrize(
+    ("code", "said", "free"),
+    [
+        (0, '"status": "RUNNING"', False),
+        (0, '"status": "WAITING"', False),
+        (0, '"status": "PROMOTED"', True),
+        (4, "there was none yet", True),
+        (5, "no Ray dashboard answers", False),
+    ],
+)
+def test_a_rollout_of_somebody_else_is_not_ended(tmp_path, code, said, free):
+    """A run that may not begin gives nothing back: `release rollback` would end the rollout that is under way."""
+    jobs = WORKFLOWS["cd-deploy"]["jobs"]
+    assert "needs.rollout.outputs.free == 'success'" in jobs["rollback"]["if"]
+    assert jobs["rollout"]["outputs"] == {"free": "${{ steps.free.outcome }}"}
+    (script,) = [step["run"] for step in jobs["rollout"]["steps"] if step.get("id") == "free"]
+    program = tmp_path / "attrition"
+    program.write_text(f"#!/bin/sh\necho '{said}'\nexit {code}\n")
+    program.chmod(0o700)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "RUN": "deploy-1-1"}
+    shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+    assert (subprocess.run(shell, env=environment, cwd=tmp_path, check=False).returncode == 0) is free
+
+
 def test_pipelines_may_do_what_they_do():
     """The keys that the head has: one for what runs by itself, one for certificates; neither approves."""
     operator, auditor = (set(RolePolicy.default().roles[name].actions) for name in ("operator", "compliance_auditor"))
