@@ -219,7 +219,8 @@ class _Tally:
 
     def _add_latency(self, rows: _Rows) -> None:
         """One request of each person on this day, of those that one version answered alone."""
-        order = np.lexsort((rows.arm, rows.latency_us, rows.time_us))
+        # of a request's persons one stands for it, the same however the rows come
+        order = np.lexsort((rows.person, rows.arm, rows.latency_us, rows.time_us))
         rows = rows.take(order)
         starts = _starts(rows.time_us, rows.latency_us)
         bounds = np.append(starts, len(rows.arm))

@@ -124,6 +124,18 @@ def test_latency_counts_one_request_of_a_person_and_day(log):
     assert "latency of 1 requests is left out: both versions had a part in them" in found.notes
 
 
+def test_who_stands_for_a_request_does_not_depend_on_the_order_of_its_records(tmp_path):
+    """A table that was compacted has its rows in another order."""
+    found = set()
+    for order in (1, -1):
+        log = Log(tmp_path / str(order))
+        log.add("ann", hours=1, ms=10)
+        for person in ("ann", "bob")[::order]:  # one request, two records
+            log.add(person, hours=2, ms=40)
+        found.add(log.collect().epochs[0].control.latency.n)
+    assert len(found) == 1
+
+
 def test_a_third_version_counts_for_the_split_only(log):
     """Its persons are assigned, but nothing of it is compared."""
     shares = {"1.0.0": 0.4, "1.1.0": 0.3, "0.9.0": 0.3}
