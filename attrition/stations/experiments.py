@@ -142,7 +142,8 @@ class Experiments:
         NotFound
             A version does not exist.
         UsageError
-            An experiment runs, there was one of this name, or the versions predict different horizons.
+            An experiment runs, there was one of this name, the versions predict different horizons, or the traffic is
+            to change and a rollout has it.
         ServingError
             Nothing is served, or a version cannot be loaded; nothing was begun.
         """
@@ -154,6 +155,8 @@ class Experiments:
             wanted = wanted.renamed(name)
         subject = f"experiment {wanted.name}"
         with self._guard.acting(Action.EXPERIMENT, subject, justification=justification) as entry:
+            if change_traffic:
+                self._require_free_traffic(wanted.name)
             fixed = self._with_versions(wanted)
             entry.model_version = f"{fixed.control}, {fixed.challenger}"
             entry.details |= {"started": True, "design": str(fixed.design), "alpha": fixed.alpha}
@@ -276,6 +279,17 @@ class Experiments:
             if is_open:
                 tracking.end_run(self._settings, run_id)
             return records.get(plan.name)
+
+    def _require_free_traffic(self, name: str) -> None:
+        """Return when no rollout is under way: other weights would pause it."""
+        from attrition.release.rollout_store import RolloutStore
+
+        self._settings.prepare_home()
+        rollout = RolloutStore(self._settings.database_url).active()
+        if rollout is not None:
+            found = f"rollout {rollout.id} of {rollout.challenger} has the traffic"
+            remedy = "wait for it, end it by attrition release rollback, or only watch: --keep-traffic"
+            raise UsageError(Fault(f"experiment {name}", found, "", remedy))
 
     def _with_versions(self, plan: ExperimentPlan) -> ExperimentPlan:
         control, challenger = (self._registry().resolve(ref).version for ref in (plan.control, plan.challenger))

@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from rollout_world import rollout
 
 from attrition.errors import NotFound, PlatformError, ServingError, UsageError
 from attrition.experiments import tracking
 from attrition.experiments.plan import ExperimentPlan
 from attrition.experiments.records import ExperimentRecords
 from attrition.governance.guard import Guard
+from attrition.release.rollout_store import RolloutStore
 from attrition.settings import Settings
 from attrition.stations.experiments import Experiments
 
@@ -96,3 +98,13 @@ def test_an_experiment_without_a_run_can_be_stopped(experiments, world):
     world.records.start(PLAN, actor="ann", now=NOW)
     assert not experiments.stop().running
     assert world.did == []
+
+
+def test_a_rollout_keeps_its_traffic(experiments, settings, world):
+    """Other weights would pause it; who only watches may begin."""
+    RolloutStore(settings.database_url).begin(lambda number: rollout(id=number))
+    with pytest.raises(UsageError, match=r"rollout 1 of 1\.1\.0 has the traffic; .*--keep-traffic"):
+        experiments.start(PLAN)
+    assert world.did == []
+    assert experiments.start(PLAN, change_traffic=False).running
+    assert world.did == [("begin", [""])]
