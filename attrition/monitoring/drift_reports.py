@@ -161,8 +161,10 @@ class DriftReports(ProjectTable):
 
         wanted = None if reference_digest is None else dataset.field("reference_digest") == reference_digest
         if last is not None:
-            made = sorted(self._rows(["report_id", "created_at"], wanted), key=_created_at, reverse=True)
-            wanted = dataset.field("report_id").isin([row["report_id"] for row in made[:last]])
+            made = sorted(self._rows(["report_id", "created_at"], wanted), key=_created_at, reverse=True)[:last]
+            if not made:
+                return []  # no list of ids: an empty one has no type, which no column is compared with
+            wanted = dataset.field("report_id").isin([row["report_id"] for row in made])
         return self._read(wanted)
 
     def standing(self) -> tuple[datetime, StoredReport] | None:

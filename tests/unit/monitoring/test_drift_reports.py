@@ -117,6 +117,7 @@ def test_reports_are_stored_once_and_found(reported, tmp_path):
     with pytest.raises(NotFound, match="3 reports begin so"):
         table.get("")
     assert table.list(reference_digest="other") == []
+    assert table.list(reference_digest="other", last=2) == []
     assert len(table.list(reference_digest=reports[0].reference_digest, last=2)) == 2
 
 
