@@ -131,8 +131,10 @@ class Line:
 
     Attributes
     ----------
-    settings, registry, tables, ledger
+    settings, registry, ledger
         Of the project.
+    collect : callable
+        Rules and the present → records to retrain on, as :func:`collect`; authorises and records it.
     train : callable
         Makes a judged run of a function that needs Ray; authorises and records it.
     register : callable
@@ -143,8 +145,8 @@ class Line:
 
     settings: Settings
     registry: ModelRegistry
-    tables: Tables
     ledger: Ledger
+    collect: Callable[[DataRules, datetime], tuple[Dataset, Counts]]
     train: Callable[[Callable[[], JudgedRun], Dataset], JudgedRun]
     register: Callable[[str], ModelVersion]
     stage: Callable[[str], str] | None = None
@@ -280,7 +282,7 @@ def _attempt(
     plan, gates = SearchPlan.load(policy.plan), GatePolicy.load(policy.gates)
     champion = the_champion(line.registry)
     hooks.step("Collecting the records")
-    dataset, counts = collect(line.settings, line.tables, policy.data, now=started)
+    dataset, counts = line.collect(policy.data, started)
     found = replace(found, counts=counts)
     recent = runs.Recent(policy.data.holdout_days, policy.data.embargo_days)
     lineage, _ = runs.plan_lineage(dataset, plan, recent)

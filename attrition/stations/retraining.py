@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from attrition.registry.models import ModelRegistry, ModelVersion
     from attrition.retraining.ledger import Ledger
     from attrition.retraining.pipeline import Retraining as Result
-    from attrition.retraining.policy import RetrainingPolicy
+    from attrition.retraining.policy import DataRules, RetrainingPolicy
+    from attrition.retraining.records import Counts
     from attrition.settings import Settings
     from attrition.training.search import TrialUpdate
 
@@ -132,11 +133,11 @@ class Retraining:
         rules = _policy(policy)
         found = self._decided(rules, now or datetime.now(UTC), forced=force)
         if force or found.decision.verdict is Verdict.RETRAIN:
-            for action in (Action.TRAIN, Action.REGISTER):  # before hours of work, not after
+            for action in (Action.DATA_IMPORT, Action.TRAIN, Action.REGISTER):  # before hours of work, not after
                 self._guard.require(action, SUBJECT)
         ledger = self._ledger()
         line = Line(
-            self._settings, self._registry(), self._tables(), ledger, self._trained, self._register, self._stage
+            self._settings, self._registry(), ledger, self._collected, self._trained, self._register, self._stage
         )
         moment = now
         try:
@@ -184,6 +185,15 @@ class Retraining:
             }
             self._ledger().note(found.decision_id, now, found.to_dict())
             return found
+
+    def _collected(self, rules: DataRules, now: datetime) -> tuple[Dataset, Counts]:
+        from attrition.retraining.pipeline import collect
+
+        with self._guard.acting(Action.DATA_IMPORT, SUBJECT, details={"retraining": True}) as entry:
+            dataset, counts = collect(self._settings, self._tables(), rules, now=now)
+            entry.data_version = str(dataset.snapshot.version)
+            entry.details["content_hash"] = dataset.snapshot.content_hash
+            return dataset, counts
 
     def _trained(self, make: Callable[[], JudgedRun], dataset: Dataset) -> JudgedRun:
         details = {"retraining": True}

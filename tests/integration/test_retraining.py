@@ -65,6 +65,8 @@ def test_everything_is_on_record(simulated):
     assert sum(event.outcome == Outcome.SUCCEEDED for event in events) == 3
     assert any("AUC" in reason for event in events for reason in event.details.get("reasons", ()))
     assert company.models.show("champion").version == "1.1.0"
+    (trail,) = [check for check in company.certificates.assess("1.1.0").checks if check.name == "audit trail"]
+    assert trail.passed, trail.text
     assert len(company.monitoring.drift_reports()) == 3
     assert json.loads(paths[0].read_text())["quarters"][1]["challenger"] == "1.1.0"
     assert all(path.stat().st_size > 1_000 for path in paths)
