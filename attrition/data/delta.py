@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import random
 import time
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -298,7 +299,7 @@ def _equals(table: DeltaTable, partition: tuple[str, str] | None) -> Any:
     return dataset.field(column) == pa.scalar(value).cast(kind)
 
 
-class ProjectTable:
+class ProjectTable(ABC):
     """A growing table of a project, in a folder of its own under the root of its tables.
 
     Parameters
@@ -323,9 +324,9 @@ class ProjectTable:
         self._options = storage_options
 
     @staticmethod
+    @abstractmethod
     def _columns() -> pa.Schema:
         """Columns of a new table."""
-        raise NotImplementedError
 
     @property
     def version(self) -> int | None:

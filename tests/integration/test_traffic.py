@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from pathlib import Path
 
 import httpx
 import pytest
+from invented_people import Load, People
 
 from attrition.cluster import endpoint
 from attrition.cluster.traffic import TrafficControl
@@ -69,49 +69,13 @@ def replicas(served):
     return {replica["replica_id"] for replica in deployment["replicas"] if replica["state"] == "RUNNING"}
 
 
-class Load:
-    """Steady requests of several threads while the block runs."""
-
-    def __init__(self, url, n_threads=2, pause_seconds=0.004):
-        self.url, self.pause_seconds = url, pause_seconds
-        self.answers, self.failures = [], []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(n_threads)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, number):
-        count = 0
-        with httpx.Client(base_url=self.url) as client:
-            while not self._stop.is_set():
-                count += 1
-                record = {**RECORD, "employee_id": f"E-{number}-{count % 50}"}
-                try:
-                    answer = client.post("/v1/predict", json=record)
-                    if answer.is_success:
-                        self.answers.append(answer.json()["model_version"])
-                    else:
-                        self.failures.append(answer.text)
-                except httpx.TransportError as error:
-                    self.failures.append(repr(error))
-                time.sleep(self.pause_seconds)
-
-
 @pytest.mark.parametrize("n_rounds", [17, pytest.param(67, marks=pytest.mark.slow)])
 def test_changes_under_load_lose_nothing(traffic, served, http, n_rounds):
     """Weights, pins, shadows, other versions: no request fails, no replica is replaced, each change is confirmed."""
     before = replicas(served)
     assert len(before) == N_REPLICAS
     seconds = []
-    with Load(served.url) as load:
+    with Load(served.url, People()) as load:
         for i in range(n_rounds):
             seconds.append(traffic.set({"1.0.0": 100 - i, "1.1.0": i}).seconds)
             seconds.append(traffic.pin("x-user-group", "pilot", ("1.1.0", "1.2.0")[i % 2]).seconds)
@@ -119,7 +83,8 @@ def test_changes_under_load_lose_nothing(traffic, served, http, n_rounds):
         final = traffic.set({"1.2.0": 1.0})
     assert load.failures == []
     assert len(load.answers) > 100
-    assert set(load.answers) == {"1.0.0", "1.1.0"} | ({"1.2.0"} & set(load.answers))
+    versions = {version for _, version in load.answers}
+    assert versions == {"1.0.0", "1.1.0"} | ({"1.2.0"} & versions)
     assert replicas(served) == before
     assert {http.get("/readiness").json()["generation"] for _ in range(10)} == {final.generation}
     assert sorted(seconds)[len(seconds) // 2] < 2.0

@@ -183,18 +183,22 @@ def test_evidence_of_harm_rolls_back_after_a_breath(project):
     assert (ended.look["verdict"], ended.look["n_challenger"]) == ("ROLL_BACK", 500)
 
 
-def test_a_version_that_cannot_be_loaded_is_undone(project):
-    """The champion has everything, and the reason is there."""
-    in_step(project, 0)
-    project.look = look(Verdict.CONTINUE)
+def refuse_the_challenger(project, words):
     original = project.traffic.set
 
     def refuse(shares, **options):
         if NEW in shares:
-            raise ServingError("the bundle is damaged")
+            raise ServingError(words)
         original(shares, **options)
 
     project.traffic.set = refuse
+
+
+def test_a_version_that_cannot_be_loaded_is_undone(project):
+    """The champion has everything, and the reason is there."""
+    in_step(project, 0)
+    project.look = look(Verdict.CONTINUE)
+    refuse_the_challenger(project, "the bundle is damaged")
     with project.controller() as controller:
         ended = ticks(controller, lambda found: found.status.is_final)
     assert ended.status is Status.ROLLED_BACK
@@ -205,14 +209,7 @@ def test_what_a_library_has_coloured_does_not_keep_the_champion_from_coming_back
     """No audit event takes a control character, and nothing is moved without one."""
     in_step(project, 0)
     project.look = look(Verdict.CONTINUE)
-    original = project.traffic.set
-
-    def refuse(shares, **options):
-        if NEW in shares:
-            raise ServingError("\x1b[36mray::Gateway\x1b[39m: the bundle is damaged")
-        original(shares, **options)
-
-    project.traffic.set = refuse
+    refuse_the_challenger(project, "\x1b[36mray::Gateway\x1b[39m: the bundle is damaged")
     with project.controller() as controller:
         ended = ticks(controller, lambda found: found.status.is_final)
     assert ended.status is Status.ROLLED_BACK
